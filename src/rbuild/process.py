@@ -1,0 +1,194 @@
+"""The one place that starts other programs.
+
+A child gets a clean standard input, its own process group, and a death signal, so that nothing outlives
+rbuild: not after Ctrl-C, not after a kill -9. A failing command is shown so that it can be pasted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbuild.errors import RbuildError
+
+_PR_SET_PDEATHSIG = 1
+_LAST_LINES = 20
+_libc = ctypes.CDLL(None, use_errno=True)
+_running: set[Process] = set()
+_running_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a command ended. Output is decoded as UTF-8, with what is not UTF-8 replaced."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def pasteable(argv: Sequence[str]) -> str:
+    """The command as a person would type it."""
+    return shlex.join(argv)
+
+
+def _die_with_parent() -> None:
+    # A process group of its own keeps the terminal's Ctrl-C from reaching the child before rbuild decides;
+    # the death signal ends it should rbuild itself be killed.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Process:
+    """A running child; `end` stops it and all that it started in its group."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        merge_stderr: bool = False,
+        stdin: bool = False,
+        pass_fds: Sequence[int] = (),
+        inherit_output: bool = False,
+    ) -> None:
+        self.argv = tuple(argv)
+        output = None if inherit_output else subprocess.PIPE
+        try:
+            self._popen = subprocess.Popen(
+                list(argv),
+                env=dict(env) if env is not None else None,
+                cwd=cwd,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if merge_stderr else output,
+                pass_fds=tuple(pass_fds),
+                process_group=0,
+                preexec_fn=_die_with_parent,
+            )
+        except FileNotFoundError as error:
+            raise RbuildError(
+                f"{argv[0]}: not installed",
+                hint="rbuild doctor names what is missing, and the line that installs it",
+            ) from error
+        except OSError as error:
+            raise RbuildError(f"{argv[0]}: {error.strerror}") from error
+        with _running_lock:
+            _running.add(self)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def stdout_fd(self) -> int:
+        assert self._popen.stdout is not None
+        return self._popen.stdout.fileno()
+
+    def lines(self, on_line: Callable[[str], None]) -> None:
+        """Hand every line of standard output to `on_line`, until it ends."""
+        assert self._popen.stdout is not None
+        for raw in self._popen.stdout:
+            on_line(raw.decode(errors="replace").rstrip("\r\n"))
+
+    def wait(self) -> int:
+        """The exit code; for a child that a signal ended, minus the signal."""
+        try:
+            return self._popen.wait()
+        finally:
+            self._forget()
+
+    def communicate(self, data: bytes | None, timeout: float | None) -> tuple[bytes, bytes]:
+        try:
+            out, err = self._popen.communicate(data, timeout)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise RbuildError(f"no end within {timeout:g} s: {pasteable(self.argv)}") from None
+        self._forget()
+        return out, err or b""
+
+    def end(self, grace: float = 5.0) -> None:
+        """Ask the whole group to stop, insist after `grace` seconds, and wait."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(grace)
+                break
+        for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        with _running_lock:
+            _running.discard(self)
+
+
+def end_all() -> None:
+    """End every child that still runs; what Ctrl-C does."""
+    with _running_lock:
+        running = list(_running)
+    for process in running:
+        process.end()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    on_line: Callable[[str], None] | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    hint: str | None = None,
+) -> Completed:
+    """Run `argv` to its end.
+
+    With `on_line`, standard output and error arrive there together, line by line, and are also returned as
+    `stdout`. `timeout` is in seconds. Raises RbuildError, with the command and its last lines, unless it
+    exits with 0 or `check` is off; `hint` goes into that error.
+    """
+    process = Process(argv, env=env, cwd=cwd, merge_stderr=on_line is not None, stdin=stdin is not None)
+    try:
+        if on_line is None:
+            out, err = process.communicate(stdin, timeout)
+            completed = Completed(
+                tuple(argv), process.wait(), out.decode(errors="replace"), err.decode(errors="replace")
+            )
+        else:
+            seen: list[str] = []
+
+            def keep(line: str) -> None:
+                seen.append(line)
+                on_line(line)
+
+            process.lines(keep)
+            completed = Completed(tuple(argv), process.wait(), "\n".join(seen), "")
+    except BaseException:
+        process.end()
+        raise
+    if check and completed.returncode != 0:
+        raise failure(completed, hint=hint)
+    return completed
+
+
+def failure(completed: Completed, *, hint: str | None = None) -> RbuildError:
+    """The error for a command that ended badly."""
+    said = (completed.stderr.strip() or completed.stdout.strip()).splitlines()[-_LAST_LINES:]
+    how = f"exit code {completed.returncode}"
+    if completed.returncode < 0:
+        how = f"signal {signal.Signals(-completed.returncode).name}"
+    output = "".join(f"\n  {line}" for line in said)
+    return RbuildError(f"{completed.argv[0]} failed ({how}): {pasteable(completed.argv)}{output}", hint=hint)
