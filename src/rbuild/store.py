@@ -66,7 +66,7 @@ class BlobWriter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        with store.space():
+        with store.space(), store.locked():
             descriptor, name = tempfile.mkstemp(dir=store.tmp, prefix="blob-")
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # alive: see Store.scratch
         self._path = Path(name)
@@ -195,7 +195,7 @@ class Store:
             return writer.commit(digest)
 
     def read(self, digest: Digest, *, limit: int = 64 << 20) -> bytes:
-        """The bytes of a blob, checked. Raises MissingBlob, CorruptBlob, RbuildError for over `limit` bytes."""
+        """The bytes of a blob, checked. MissingBlob, CorruptBlob, or RbuildError over `limit`."""
         path = self.path(digest)
         try:
             if path.stat().st_size > limit:
