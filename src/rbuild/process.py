@@ -90,9 +90,8 @@ class Process:
         return self._popen.pid
 
     @property
-    def stdout_fd(self) -> int:
-        assert self._popen.stdout is not None
-        return self._popen.stdout.fileno()
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
 
     def lines(self, on_line: Callable[[str], None]) -> None:
         """Hand every line of standard output to `on_line`, until it ends."""
@@ -116,11 +115,15 @@ class Process:
         self._forget()
         return out, err or b""
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
     def end(self, grace: float = 5.0) -> None:
         """Ask the whole group to stop, insist after `grace` seconds, and wait."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+            self.signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(grace)
                 break

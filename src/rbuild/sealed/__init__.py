@@ -1,0 +1,1 @@
+"""Builds in a network namespace where nothing but rbuild answers."""
