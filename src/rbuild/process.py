@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rbuild.errors import RbuildError
 
@@ -185,6 +186,14 @@ def run(
     if check and completed.returncode != 0:
         raise failure(completed, hint=hint)
     return completed
+
+
+def replace(argv: Sequence[str], *, env: Mapping[str, str]) -> NoReturn:
+    """Become another program, which gets the terminal as rbuild had it."""
+    try:
+        os.execvpe(argv[0], list(argv), dict(env))
+    except OSError as error:
+        raise RbuildError(f"{argv[0]}: {error.strerror}", hint="rbuild doctor names what is missing") from error
 
 
 def failure(completed: Completed, *, hint: str | None = None) -> RbuildError:

@@ -63,7 +63,7 @@ def start(argv: list[str]) -> int:
         try:
             os.execvp(argv[0], argv)
         except OSError as error:
-            print(f"{argv[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
+            print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
             os._exit(127)
     return child
 

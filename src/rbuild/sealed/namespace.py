@@ -46,6 +46,15 @@ def environment(caller: Mapping[str, str], authority: Path) -> dict[str, str]:
     return kept
 
 
+_running: set[Sealed] = set()
+
+
+def stop_all() -> None:
+    """Stop every sealed command of this process; what Ctrl-C does."""
+    for command in list(_running):
+        command.stop()
+
+
 class Sealed:
     """A command that waits in its namespaces, and the socket on which its clients will knock."""
 
@@ -122,7 +131,10 @@ def sealed(
         if len(descriptors) != 1:
             raise _refused(process)
         listener = stack.enter_context(socket.socket(fileno=descriptors[0]))
-        yield Sealed(process, control, listener)
+        command = Sealed(process, control, listener)
+        _running.add(command)
+        stack.callback(_running.discard, command)
+        yield command
 
 
 def _accept(waiting: socket.socket, process: Process) -> socket.socket:

@@ -1,0 +1,39 @@
+# As an ordinary user: the virtual environment is made if need be, then the target runs.
+# As root: scripts/as-user installs packages, and runs the same target as an unprivileged user.
+
+TARGETS := all test unit lint bench setup
+.PHONY: $(TARGETS) clean
+
+ifeq ($(shell id -u),0)
+
+$(TARGETS):
+	@scripts/as-user $(MAKE) --no-print-directory $@
+
+else
+
+all: setup
+	.venv/bin/rbuild all
+
+test: lint
+	.venv/bin/pytest
+
+unit: setup
+	.venv/bin/pytest tests/unit tests/stages
+
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup
+	.venv/bin/python benchmarks/run.py
+
+setup:
+	@scripts/packages
+	@scripts/venv
+
+endif
+
+clean:
+	rm -rf .venv out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

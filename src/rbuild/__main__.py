@@ -1,0 +1,5 @@
+"""`python -m rbuild`."""
+
+from rbuild.cli import main
+
+main()

@@ -1,0 +1,33 @@
+"""Which instructions made an image: those of the wanted build target, and of the targets that it is FROM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rbuild.containerfile.expand import ImageUse, resolve
+from rbuild.containerfile.model import Containerfile, Instruction
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The outside image that it starts from (None: scratch), and every instruction since, without FROMs."""
+
+    base: ImageUse | None
+    instructions: tuple[Instruction, ...]
+
+
+def image_chain(
+    containerfile: Containerfile, *, build_args: Mapping[str, str], platform: str, target: str | None
+) -> Chain:
+    """The chain of the image of `target`. Raises as `resolve`."""
+    found = resolve(containerfile, build_args=build_args, platform=platform, target=target)
+    bases = {use.target: use.index for use in found.targets if use.kind == "FROM"}
+    index: int | None = found.wanted
+    instructions: tuple[Instruction, ...] = ()
+    while index is not None:
+        current = containerfile.targets[index]
+        instructions = (*current.instructions, *instructions)
+        index = bases.get(current.index)
+    base = next((use for use in found.images if use.kind == "FROM" and use.target == current.index), None)
+    return Chain(base, instructions)

@@ -1,0 +1,1 @@
+"""Debian bases: which packages a root file system needs, and how it is made of exactly those files."""

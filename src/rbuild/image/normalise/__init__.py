@@ -1,0 +1,37 @@
+"""What builds are known to leave behind, and how it is made to hold still.
+
+Each normaliser has a name, which the lock lists, and can be turned off by leaving it out. None touches what a
+program reads to behave differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rbuild.image.normalise.caches import Cache
+from rbuild.image.normalise.debian import LeftBehind, MachineId, ShadowDay
+from rbuild.image.normalise.normaliser import DROP, Content, Drop, LayerView, Normaliser, Outcome, Patch
+from rbuild.image.normalise.python import Bytecode
+
+__all__ = ["DROP", "NORMALISERS", "Content", "Drop", "LayerView", "Normaliser", "Outcome", "Patch"]
+
+_ALL: tuple[Normaliser, ...] = (
+    Bytecode(),
+    LeftBehind(
+        "package-logs",
+        rb"var/log/(?:apt/.+|(?:dpkg|alternatives|bootstrap)\.log)",
+    ),
+    LeftBehind("package-backups", rb"var/(?:cache/debconf|lib/dpkg)/[^/]+-old"),
+    LeftBehind("ldconfig-cache", rb"var/cache/ldconfig/aux-cache"),
+    LeftBehind("apt-cache", rb"var/cache/apt/(?:[^/]+\.bin|archives/(?:partial/)?[^/]+\.deb)"),
+    LeftBehind("apt-lists", rb"var/lib/apt/lists/.+"),
+    ShadowDay(),
+    MachineId(),
+    Cache("pip-cache", rb".cache/pip"),
+    Cache("uv-cache", rb".cache/uv"),
+    Cache("npm-cache", rb".npm/_cacache", rb".npm/_logs", rb".npm/_update-notifier-last-checked"),
+)
+
+NORMALISERS: Mapping[str, Normaliser] = MappingProxyType({each.name: each for each in _ALL})
+"""All normalisers by name, in the order in which they are asked."""

@@ -1,0 +1,231 @@
+"""`rbuild.lock` as values: all that went into the images of a project, and all that came out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from rbuild.digest import Digest
+from rbuild.errors import RbuildError
+from rbuild.plain import plain
+from rbuild.recording import Recording, Size, Url
+from rbuild.yamlfile import MIB, Document, Scalar, implicit_type
+from rbuild.yamltyped import read
+
+LOCK_VERSION: Final = 1
+
+_HEADER = "# Written by rbuild. Commit it; do not edit it: `rbuild lock` writes it anew."
+_REMEDY = "take back the committed one with `git checkout rbuild.lock`, or write it anew with `rbuild lock`"
+
+# What may stand without quotes; less than YAML allows.
+_PLAIN = re.compile(r"[A-Za-z0-9/_](?:[!-~ ]*[!-9;-~])?\Z")
+# What is escaped within quotes: all that YAML does not call printable, and its line breaks.
+_SPECIAL = re.compile(
+    "[^ !#-\\[\\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+
+# Seconds since 1970, as far as the header of a tar entry can say them.
+Epoch = Annotated[int, Meta(ge=0, le=0o77777777777)]
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    pass
+
+
+class LayerLock(_Entry, frozen=True, kw_only=True):
+    """One layer: `diff_id` is of the tar, `blob` of what the registry holds; `size` is the blob's."""
+
+    diff_id: Digest
+    blob: Digest
+    size: Size
+
+
+class ImageLock(_Entry, frozen=True, kw_only=True):
+    """The digests of an image: manifest, config, and layers from the lowest to the highest."""
+
+    manifest: Digest
+    config: Digest
+    layers: tuple[LayerLock, ...]
+
+
+class DebianPackage(_Entry, frozen=True, kw_only=True):
+    """One `.deb`. `path` is relative to `archive`, or to the mirror of the base where that is None."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]*$", extra={"expected": "a package name"})]
+    version: Annotated[
+        str, Meta(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$", extra={"expected": "a package version"})
+    ]
+    architecture: Annotated[str, Meta(pattern=r"^[a-z0-9-]+$", extra={"expected": "an architecture"})]
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))[!-~]+$",
+            extra={"expected": "a path below the archive's URL"},
+        ),
+    ]
+    sha256: Digest
+    size: Size
+    archive: Url | None = None
+
+
+class DebianLock(_Entry, frozen=True, kw_only=True):
+    """A root file system made of exactly these packages, which is what `wanted` came to.
+
+    `epoch` is in seconds since 1970.
+    """
+
+    suite: str
+    mirror: Url
+    snapshot: str | None = None
+    components: tuple[str, ...] = ("main",)
+    wanted: tuple[str, ...] = ()
+    epoch: Epoch
+    packages: tuple[DebianPackage, ...]
+
+
+class BaseLock(_Entry, frozen=True, kw_only=True):
+    """What a `FROM` means: the digest of its manifest, and one of the three places that it comes from."""
+
+    digest: Digest
+    image: str | None = None
+    oci: str | None = None
+    tag: str | None = None
+    debian: DebianLock | None = None
+
+
+class StageLock(_Entry, frozen=True, kw_only=True):
+    """A stage: its input digest, what that is made of, and the image that came out.
+
+    `form` is the version of the canonical form, `epoch` the stage's SOURCE_DATE_EPOCH in seconds, `bases`
+    the keys in `Lock.bases` of every base that the build reads.
+    """
+
+    input: Digest
+    form: Annotated[int, Meta(ge=1)]
+    codec: str
+    epoch: Epoch
+    normalisers: tuple[str, ...] = ()
+    args: dict[str, str] = {}
+    target: str | None = None
+    bases: tuple[str, ...] = ()
+    context: Digest
+    containerfile: Digest
+    recording: Recording = Recording()
+    image: ImageLock
+
+
+class Lock(_Entry, frozen=True, kw_only=True):
+    """The whole of `rbuild.lock`."""
+
+    version: Annotated[int, Meta(ge=1)]
+    project: str
+    platform: str
+    bases: dict[str, BaseLock] = {}
+    stages: dict[str, StageLock] = {}
+
+
+def read_lock(data: bytes, *, name: str = "rbuild.lock") -> Lock:
+    """The lock that `data`, the bytes of the file `name`, says. Raises RbuildError with every problem."""
+    document = Document(data, file=name, max_size=64 * MIB, max_nodes=1_000_000, hint=_REMEDY)
+    version = document.node("version")
+    if isinstance(version, Scalar) and version.text.isdecimal() and version.text != str(LOCK_VERSION):
+        raise RbuildError(
+            f"is of version {version.text[:20]}; this rbuild reads version {LOCK_VERSION}",
+            where=document.where("version"),
+            hint="use the rbuild that wrote it, or `rbuild lock --upgrade` to lock anew",
+        )
+    lock = read(document, Lock)
+    if lock:
+        _check(lock, document)
+    document.finish()
+    assert lock is not None  # else there was a problem
+    return lock
+
+
+def _check(lock: Lock, document: Document) -> None:
+    for key, base in lock.bases.items():
+        if (base.image, base.oci, base.debian).count(None) != 2:
+            document.problem("needs exactly one of image, oci and debian", "bases", key)
+    known = document.keys("bases")
+    for stage, locked in lock.stages.items():
+        for at, base_key in enumerate(locked.bases):
+            if base_key not in known:
+                document.problem(f"{base_key!r} is not in bases", "stages", stage, "bases", at)
+
+
+def write_lock(lock: Lock) -> bytes:
+    """The bytes of `rbuild.lock`: sorted keys, one value a line, UTF-8, with a newline at the end.
+
+    Raises RbuildError when `lock` holds something that `read_lock` would not give back.
+    """
+    data = "\n".join([_HEADER, *_lines(plain(lock)), ""]).encode()
+    if read_lock(data) != lock:
+        raise RbuildError("the lock cannot be written so that it reads the same again")
+    return data
+
+
+def encode(lock: Lock) -> bytes:
+    """A form of `lock` that is fast to read, for a cache; not for people, and not for another version."""
+    return msgspec.msgpack.encode(lock)
+
+
+def decode(data: bytes) -> Lock:
+    """What `encode` wrote. Raises RbuildError for anything else."""
+    try:
+        return msgspec.msgpack.decode(data, type=Lock)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise RbuildError(f"not an encoded lock: {error}") from error
+
+
+def _lines(value: Any) -> Iterator[str]:
+    """The lines of a plain mapping or list that is not empty."""
+    if isinstance(value, dict):
+        for key, item in sorted(value.items()):
+            yield from _entry(f"{_scalar(key)}:", item)
+    else:
+        for item in value:
+            yield from _item(item)
+
+
+def _entry(key: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, (dict, list)):
+        yield f"{key} {_scalar(value)}"
+    elif not value:
+        yield f"{key} {'{}' if isinstance(value, dict) else '[]'}"
+    else:
+        yield key
+        for line in _lines(value):
+            yield f"  {line}"
+
+
+def _item(value: Any) -> Iterator[str]:
+    if not isinstance(value, (dict, list)):
+        yield f"- {_scalar(value)}"
+    else:
+        mark = "- "
+        for line in _lines(value):
+            yield mark + line
+            mark = "  "
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    text = str(value)
+    if _PLAIN.match(text) and ": " not in text and " #" not in text and implicit_type(text) is None:
+        return text
+    return f'"{_SPECIAL.sub(_escape, text)}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if character in '"\\':
+        return f"\\{character}"
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

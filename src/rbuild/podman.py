@@ -1,0 +1,171 @@
+"""The `podman` command: what rbuild asks of it, and nothing else.
+
+Building goes through the command, since podman-py's `images.build` drops options that it does not know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbuild.errors import RbuildError, Where
+from rbuild.process import run
+
+_NO_SPACE = "no space left on device"
+
+
+@dataclass(frozen=True, slots=True)
+class Podman:
+    """Podman with one storage: the user's own, or another that `storage_in` describes."""
+
+    env: Mapping[str, str]
+    command: tuple[str, ...] = ("podman",)
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [*self.command, *arguments]
+
+    def version(self) -> tuple[int, int, int]:
+        """Podman's version; (4, 3, 1) on Debian 12."""
+        said = run(self.argv("--version"), env=self.env).stdout
+        found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+        if not found:
+            raise RbuildError(f"podman does not tell its version: {said[:200]!r}")
+        major, minor, patch = (int(part) for part in found.groups())
+        return major, minor, patch
+
+    def graph(self) -> tuple[str, str, str]:
+        """The storage driver, the program that mounts for it ("" for the kernel), and where images are."""
+        program = '{{index .Store.GraphOptions "overlay.mount_program"}}'
+        form = "\n".join(("{{.Store.GraphDriverName}}", program, "{{.Store.GraphRoot}}"))
+        driver, program, root = run(self.argv("info", "--format", form), env=self.env).stdout.split("\n")[:3]
+        found = re.search(r"Executable:(\S+)", program)
+        return driver, found.group(1) if found else "", root
+
+    def image_exists(self, name: str) -> bool:
+        return run(self.argv("image", "exists", name), env=self.env, check=False).returncode == 0
+
+    def digests(self) -> dict[str, set[str]]:
+        """The images with a name, each with the digests of the manifests that it is known by."""
+        form = "{{.Repository}}:{{.Tag}} {{.Digest}}"
+        named: dict[str, set[str]] = {}
+        for line in run(self.argv("images", "--format", form), env=self.env).stdout.splitlines():
+            name, _, digest = line.partition(" ")
+            named.setdefault(name, set()).add(digest)
+        return named
+
+    def save(self, image: str, folder: Path) -> None:
+        """Write an image into `folder` (which is made), layers uncompressed, in Docker's form.
+
+        Docker's form is the one that loses nothing: an OCI configuration as Podman writes it has no
+        HEALTHCHECK, ONBUILD and SHELL.
+        """
+        argv = self.argv(
+            "save", "--quiet", "--uncompressed", "--format", "docker-dir", "--output", str(folder)
+        )
+        with podman_space(self):
+            run([*argv, image], env=self.env)
+
+    def remove_tree(self, folder: Path) -> None:
+        """Remove a folder whose files belong to the user's subordinate ids."""
+        run(self.argv("unshare", "rm", "-rf", "--", str(folder)), env=self.env, check=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One `podman build`."""
+
+    containerfile: Path
+    context: Path
+    authority: Path  # the folder that is mounted for the length of the build
+    mount: str  # where
+    target: str | None
+    args: Mapping[str, str]
+    platform: str
+    cached: bool
+    image_id: Path  # the file that gets the image's ID
+
+    def argv(self, podman: Podman) -> list[str]:
+        argv = podman.argv("build", "--file", str(self.containerfile), "--iidfile", str(self.image_id))
+        # All images are there already, under names that no registry has.
+        argv += ["--pull=never"]
+        argv += ["--format", "docker"]
+        # The network namespace is made around Podman; within it, the "host" is that namespace.
+        argv += ["--network", "host", "--uts", "host"]
+        argv += ["--volume", f"{self.authority}:{self.mount}:ro"]
+        argv += ["--platform", self.platform]
+        if not self.cached:
+            argv += ["--no-cache"]
+        if self.target:
+            argv += ["--target", self.target]
+        for name, value in sorted(self.args.items()):
+            argv += ["--build-arg", f"{name}={value}"]
+        return [*argv, str(self.context)]
+
+
+@contextlib.contextmanager
+def podman_space(podman: Podman) -> Iterator[None]:
+    """Turn Podman's "no space left" into an error that names Podman's storage."""
+    try:
+        yield
+    except RbuildError as error:
+        if _NO_SPACE not in str(error):
+            raise
+        raise no_space(podman) from error
+
+
+def no_space(podman: Podman) -> RbuildError:
+    """The error for a full disk under Podman's images."""
+    try:
+        root = podman.graph()[2]
+    except RbuildError:
+        root = "Podman's storage"
+    return RbuildError(
+        "no space left in Podman's storage",
+        where=Where(file=root),
+        hint="podman system df shows what fills it; podman image prune frees the layer caches of old builds",
+    )
+
+
+@contextlib.contextmanager
+def storage_in(folder: Path, user: Podman) -> Iterator[Podman]:
+    """A Podman with empty storage of its own below `folder`, gone at the end; the driver is the user's."""
+    driver, program, _ = user.graph()
+    root, conf = folder / "storage", folder / "storage.conf"
+    lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{root}"', f'runroot = "{folder / "run"}"']
+    if program:
+        lines += ["[storage.options.overlay]", f'mount_program = "{program}"']
+    conf.write_text("\n".join(lines) + "\n")
+    try:
+        yield Podman(env={**user.env, "CONTAINERS_STORAGE_CONF": str(conf)}, command=user.command)
+    finally:
+        user.remove_tree(root)
+        user.remove_tree(folder / "run")
+
+
+def step_of(line: str) -> tuple[int, int, int, str] | None:
+    """Read `[2/3] STEP 1/4: RUN …`: (target, step, steps, text); the target is 1 where there is but one."""
+    found = _STEP.match(line)
+    if not found:
+        return None
+    return int(found[1] or 1), int(found[2]), int(found[3]), found[4]
+
+
+def layer_of(line: str) -> tuple[str, bool] | None:
+    """Read `--> 587fa64d8d1` or `--> Using cache 587f…`: (the start of an image's ID, if it is cached)."""
+    found = _LAYER.match(line)
+    return (found[2][:11], found[1] is not None) if found else None
+
+
+def run_failure(lines: Sequence[str]) -> int | None:
+    """The exit code of the RUN that failed a build, if its last lines tell it."""
+    for line in reversed(lines[-5:]):
+        if found := re.search(r"exit status (\d+)", line):
+            return int(found[1])
+    return None
+
+
+_STEP = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/(\d+): (.*)")
+_LAYER = re.compile(r"--> (Using cache )?([0-9a-f]{11,64})$")

@@ -1,0 +1,70 @@
+"""`rbuild.yaml` as a value that is known to make sense."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from rbuild.graph import StageGraph
+from rbuild.projectcheck import Exists, check, default_containerfile
+from rbuild.projectfile import Base, ProjectFile, StageFile
+from rbuild.reference import Reference
+from rbuild.relativepath import RelativePath
+from rbuild.yamlfile import MIB, Document
+from rbuild.yamltyped import read
+
+PROJECT_FILE: Final = "rbuild.yaml"
+
+
+class Stage(StageFile, frozen=True, kw_only=True):
+    """One step of the pipeline, with all that its file leaves to the defaults."""
+
+    name: str
+    containerfile: RelativePath
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A project. Stages are in the order of the file; `registry` is a registry's name with a path."""
+
+    name: str
+    registry: str | None
+    platform: str
+    bases: dict[Reference, Base]
+    stages: dict[str, Stage]
+
+    def graph(self) -> StageGraph:
+        """Which stage needs which."""
+        return StageGraph({name: stage.needs for name, stage in self.stages.items()})
+
+    def base(self, reference: Reference) -> Base:
+        """What a `FROM` of `reference` means: an image in a registry, unless the file says otherwise."""
+        return self.bases.get(reference) or Base(image=reference)
+
+
+def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Project:
+    """The project that `text`, the bytes of the file `name`, says.
+
+    `exists` tells what is at a path of the project: "file", "directory", "outside" for one that a symbolic
+    link leads out of the project, or None. Raises RbuildError with every problem: file, line and key path.
+    """
+    document = Document(text, file=name, max_size=4 * MIB, max_nodes=20_000)
+    file = read(document, ProjectFile)
+    if file:
+        check(file, document, exists)
+    document.finish()
+    assert file is not None  # else there was a problem
+    return Project(
+        name=file.project,
+        registry=file.registry,
+        platform=file.platform,
+        bases={Reference.parse(key): base for key, base in file.bases.items()},
+        stages={stage: _stage(stage, written) for stage, written in file.stages.items()},
+    )
+
+
+def _stage(name: str, written: StageFile) -> Stage:
+    fields = msgspec.structs.asdict(written)
+    return Stage(
+        **fields | {"name": name, "containerfile": written.containerfile or default_containerfile(name)}
+    )

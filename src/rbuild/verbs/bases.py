@@ -1,0 +1,214 @@
+"""Bases: what a `FROM` means, pinned in the lock and brought into the store by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rbuild.debian.archives import archives
+from rbuild.debian.bootstrap import build_root
+from rbuild.debian.resolve import resolve
+from rbuild.digest import Digest
+from rbuild.errors import Exit, RbuildError, Where
+from rbuild.events import Emit, Note, Output, Progress
+from rbuild.image.codec import DEFAULT
+from rbuild.image.config import read_config
+from rbuild.image.manifest import read_manifest
+from rbuild.lock import BaseLock, DebianLock, DebianPackage
+from rbuild.project import PROJECT_FILE
+from rbuild.projectfile import Base
+from rbuild.reference import Reference
+from rbuild.skopeo import fetch_image, fetch_layout
+from rbuild.store import CorruptBlob, MissingBlob
+from rbuild.verbs.canonicalise import ReadyBase, debian_image
+from rbuild.verbs.workspace import Workspace
+
+
+class Bases:
+    """The bases of one command: each is locked and fetched once, however many stages start from it."""
+
+    def __init__(
+        self, workspace: Workspace, *, emit: Emit, fetch: Callable[..., object], offline: bool, epoch: int
+    ) -> None:
+        """`fetch(url, sha256=…, size=…)` brings a file into the store; `epoch` is for bases of packages."""
+        self._workspace = workspace
+        self._emit = emit
+        self._fetch = fetch
+        self._offline = offline
+        self._epoch = epoch
+
+    def lock(self, key: str) -> BaseLock:
+        """Pin a base anew, from the network. Raises RbuildError when it cannot be had."""
+        definition = self._workspace.project.base(Reference.parse(key))
+        if self._offline:
+            raise RbuildError(
+                "not in the lock, and --offline lets nothing look it up",
+                where=Where(file=PROJECT_FILE, key=f"bases.{key}"),
+                hint="rbuild lock, where there is a network",
+            )
+        if definition.debian:
+            return self._lock_debian(key, definition)
+        if definition.oci:
+            digest = self._fetch_layout(str(definition.oci), definition.tag)
+            return BaseLock(digest=digest, oci=str(definition.oci), tag=definition.tag)
+        assert definition.image is not None
+        self._emit(Note(text=f"fetching {key}"))
+        return BaseLock(digest=self._fetch_image(definition.image), image=str(definition.image))
+
+    def ready(self, key: str, lock: BaseLock) -> ReadyBase:
+        """Have every blob of a locked base in the store. Raises RbuildError when one cannot be had."""
+        store = self._workspace.store
+        try:
+            return self._stored(key, lock.digest)
+        except MissingBlob:
+            pass
+        if lock.debian:
+            found = self._build_debian(key, lock.debian)
+        elif lock.oci:
+            found = self._fetch_layout(lock.oci, lock.tag)
+        elif self._offline:
+            raise RbuildError(
+                "this base is not in the store, and --offline lets nothing fetch it",
+                where=Where(key=key, digest=str(lock.digest)),
+                hint="rbuild build without --offline, where there is a network",
+            )
+        else:
+            assert lock.image is not None
+            self._emit(Note(text=f"fetching {key}"))
+            found = self._fetch_image(Reference.parse(lock.image).at(lock.digest))
+        if found != lock.digest:
+            raise RbuildError(
+                f"the base {key} comes out as {found}, and the lock has another digest",
+                where=Where(file="rbuild.lock", key=f"bases.{key}", digest=str(lock.digest)),
+                hint="rbuild lock --upgrade pins it as it is now",
+                exit_code=Exit.FINDING,
+            )
+        assert store.has(found)
+        return self._stored(key, found)
+
+    def _stored(self, key: str, digest: Digest) -> ReadyBase:
+        store = self._workspace.store
+        manifest = read_manifest(store.read(digest))
+        for descriptor in (manifest.config, *manifest.layers):
+            if not store.has(descriptor.digest, descriptor.size):
+                raise MissingBlob(descriptor.digest)
+        config = read_config(store.read(manifest.config.digest))
+        return ReadyBase(key=key, digest=digest, manifest=manifest, config=config)
+
+    def _fetch_image(self, reference: Reference) -> Digest:
+        workspace = self._workspace
+        with workspace.store.scratch("base-") as scratch:
+            return fetch_image(reference, workspace.project.platform, workspace.store, scratch, workspace.env)
+
+    def _fetch_layout(self, folder: str, tag: str | None) -> Digest:
+        workspace = self._workspace
+        with workspace.store.scratch("base-") as scratch:
+            return fetch_layout(
+                workspace.root / folder,
+                tag,
+                workspace.project.platform,
+                workspace.store,
+                scratch,
+                workspace.env,
+            )
+
+    # Bases made of Debian packages
+
+    def _lock_debian(self, key: str, definition: Base) -> BaseLock:
+        workspace, asked = self._workspace, definition.debian
+        assert asked is not None
+        self._emit(Note(text=f"{key}: resolving Debian {asked.suite}"))
+        with workspace.store.scratch("apt-") as scratch:
+            packages = resolve(
+                archives(
+                    asked.suite, mirror=asked.mirror, components=asked.components, snapshot=asked.snapshot
+                ),
+                asked.packages,
+                architecture=workspace.project.platform.split("/")[1],
+                environ=workspace.env,
+                work=scratch,
+            )
+        pinned = DebianLock(
+            suite=asked.suite,
+            mirror=asked.mirror,
+            snapshot=asked.snapshot,
+            components=asked.components,
+            wanted=asked.packages,
+            epoch=self._epoch,
+            packages=tuple(
+                DebianPackage(
+                    name=package.name,
+                    version=package.version,
+                    architecture=package.architecture,
+                    archive=None if package.archive == asked.mirror else package.archive,
+                    path=package.path,
+                    sha256=package.sha256,
+                    size=package.size,
+                )
+                for package in packages
+            ),
+        )
+        return BaseLock(digest=self._build_debian(key, pinned), debian=pinned)
+
+    def _build_debian(self, key: str, pinned: DebianLock) -> Digest:
+        workspace = self._workspace
+        files = self._packages(key, pinned)
+        emit, store = self._emit, workspace.store
+
+        def on_line(line: str) -> None:
+            emit(Output(text=line, stage=key))
+
+        self._emit(Note(text=f"{key}: installing {len(files)} Debian packages"))
+        with store.scratch("debian-") as scratch:
+            tar = build_root(
+                files,
+                archives=archives(
+                    pinned.suite, mirror=pinned.mirror, components=pinned.components, snapshot=pinned.snapshot
+                ),
+                architecture=workspace.project.platform.split("/")[1],
+                epoch=pinned.epoch,
+                podman=workspace.podman.command,
+                environ=workspace.env,
+                work=scratch,
+                on_line=on_line,
+            )
+            return debian_image(
+                tar,
+                epoch=pinned.epoch,
+                platform=workspace.project.platform,
+                codec=str(DEFAULT),
+                created_by=f"rbuild: Debian {pinned.suite} {' '.join(pinned.wanted)}".rstrip(),
+                store=store,
+            )
+
+    def _packages(self, key: str, pinned: DebianLock) -> list[Path]:
+        store = self._workspace.store
+        missing = [package for package in pinned.packages if not self._is_whole(package)]
+        total = sum(package.size for package in missing)
+        if missing and self._offline:
+            raise RbuildError(
+                f"{len(missing)} packages of the base {key} are not in the store, and --offline lets nothing "
+                f"fetch them; the first is {missing[0].name} {missing[0].version}",
+                where=Where(file="rbuild.lock", key=f"bases.{key}", digest=str(missing[0].sha256)),
+                hint="rbuild build without --offline, where there is a network",
+            )
+        done = 0
+        for package in missing:
+            archive = (package.archive or pinned.mirror).rstrip("/")
+            self._fetch(f"{archive}/{package.path}", sha256=package.sha256, size=package.size)
+            done += package.size
+            self._emit(Progress(text=f"{key}: fetching packages", done=done, total=total))
+        return [store.path(package.sha256) for package in pinned.packages]
+
+    def _is_whole(self, package: DebianPackage) -> bool:
+        store = self._workspace.store
+        try:
+            store.open(package.sha256).close()
+        except MissingBlob:
+            return False
+        except CorruptBlob as error:
+            what = error.problems[0].what
+            self._emit(Note(text=f"{package.path}: {what}; fetching it anew", level="warning"))
+            store.discard(package.sha256)
+            return False
+        return True

@@ -1,0 +1,256 @@
+"""Several stages on their way from files to images, at the same time, and the lock that grows with them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+from urllib.request import getproxies_environment
+
+import msgspec
+
+from rbuild.digest import Digest
+from rbuild.errors import Exit, RbuildError, Where
+from rbuild.events import Emit, Note, StageDone, StageStarted
+from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
+from rbuild.podman import Podman, storage_in
+from rbuild.process import end_all
+from rbuild.recording import Recording
+from rbuild.reference import Reference
+from rbuild.sealed.namespace import stop_all
+from rbuild.sealed.session import Session
+from rbuild.sealed.upstream import Upstream, fetch
+from rbuild.skopeo import load_image
+from rbuild.verbs.bases import Bases
+from rbuild.verbs.build import Assessment, Options, StageResult
+from rbuild.verbs.canonicalise import ReadyBase
+from rbuild.verbs.stagebuild import Job, Network, build_stage
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
+
+IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on this host's loopback
+
+T = TypeVar("T")
+
+
+class Pipeline:
+    """One command's builds. The lock is written after every stage that changed it."""
+
+    def __init__(self, workspace: Workspace, lock: Lock, options: Options, emit: Emit) -> None:
+        self._workspace = workspace
+        self._lock = lock
+        self._options = options
+        self._emit = emit
+        self._changing = threading.Lock()  # the lock's value, and its file
+        self._pinning = threading.Lock()  # one base at a time is resolved or built
+        self._pinned: dict[str, BaseLock] = {}
+        upstream = Upstream(getproxies_environment(), local=workspace.env.get(ALLOW_LOOPBACK) == "1")
+        self._session = Session(workspace.store, upstream, note=self._warn)
+        self._network = Network(
+            session=self._session,
+            record=not (options.offline or options.locked),
+            fetch=not options.offline,
+        )
+        self._bases = Bases(
+            workspace,
+            emit=emit,
+            fetch=partial(fetch, store=workspace.store, upstream=upstream),
+            offline=options.offline,
+            epoch=options.epoch,
+        )
+
+    def run(self, assessed: Mapping[str, Assessment], states: Mapping[str, str]) -> tuple[StageResult, ...]:
+        """Do what each stage's state says. Ctrl-C ends every build before it is passed on."""
+        work = {name: partial(self._stage, one, states[name]) for name, one in assessed.items()}
+        results = tuple(self._together(work).values())
+        self._update(prune=True)
+        return results
+
+    def rebuild(self, assessed: Mapping[str, Assessment]) -> dict[str, ImageLock | RbuildError]:
+        """Build stages from nothing, in storage of their own; the lock and the user's images stay."""
+        with (
+            self._workspace.store.scratch("verify-") as scratch,
+            storage_in(scratch, self._workspace.podman) as podman,
+        ):
+            work = {name: partial(self._rebuilt, one, podman) for name, one in assessed.items()}
+            return self._together(work)
+
+    def _together(self, work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+        """Do several things at the same time, as many as there are jobs."""
+        pool = ThreadPoolExecutor(self._options.jobs, thread_name_prefix="stage")
+        futures = {name: pool.submit(one) for name, one in work.items()}
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            for future in futures.values():
+                future.cancel()
+            stop_all()
+            pool.shutdown(wait=True)
+            end_all()
+            raise
+        finally:
+            pool.shutdown()
+            self._session.close()
+
+    def _warn(self, text: str) -> None:
+        self._emit(Note(text=text, level="warning"))
+
+    def _rebuilt(self, assessed: Assessment, podman: Podman) -> ImageLock | RbuildError:
+        name = assessed.source.stage.name
+        started = time.monotonic()
+        self._emit(StageStarted(stage=name, why="rebuilding from nothing"))
+        try:
+            image: ImageLock | RbuildError = self._build(
+                assessed, podman, assessed.locked, cached=False
+            ).image
+        except RbuildError as error:
+            image = error
+        self._emit(
+            StageDone(
+                stage=name,
+                outcome="rebuilt" if isinstance(image, ImageLock) else "failed",
+                ok=isinstance(image, ImageLock),
+                digest=str(image.manifest) if isinstance(image, ImageLock) else None,
+                seconds=time.monotonic() - started,
+            )
+        )
+        return image
+
+    def _stage(self, assessed: Assessment, state: str) -> StageResult:
+        name = assessed.source.stage.name
+        started = time.monotonic()
+        try:
+            result = self._bring_up_to_date(assessed, state)
+        except RbuildError as error:
+            result = StageResult(stage=name, outcome="failed", changes=assessed.changes, error=error)
+        if state != "up to date":
+            self._emit(
+                StageDone(
+                    stage=name,
+                    outcome=result.outcome,
+                    ok=result.error is None,
+                    digest=str(result.digest) if result.digest else None,
+                    seconds=time.monotonic() - started,
+                )
+            )
+        return result
+
+    def _bring_up_to_date(self, assessed: Assessment, state: str) -> StageResult:
+        name, locked = assessed.source.stage.name, assessed.locked
+        if state == "build":
+            upgrade = name in self._options.upgrade
+            why = "; ".join(str(change) for change in assessed.changes)
+            why = why or ("its recording is made anew" if upgrade else "its image is not in the store")
+            self._emit(StageStarted(stage=name, why=why))
+            known = None if upgrade else locked
+            built = self._build(assessed, self._workspace.podman, known, cached=not upgrade)
+            if locked and built.input == locked.input and built.image != locked.image:
+                raise _not_reproducible(name, locked, built)
+            self._update(stage=name, built=built)
+            locked = built
+        assert locked is not None
+        if state != "up to date" and self._options.images:
+            self._land(name, locked)
+        outcome = {"build": "built", "load": "loaded"}.get(state, state)
+        return StageResult(
+            stage=name, outcome=outcome, digest=locked.image.manifest, changes=assessed.changes
+        )
+
+    def _build(
+        self, assessed: Assessment, podman: Podman, locked: StageLock | None, *, cached: bool
+    ) -> StageLock:
+        workspace, source = self._workspace, assessed.source
+        bases = {key: self._base(key) for key in source.bases}
+        inputs = source.inputs(
+            workspace.project.platform,
+            {key: base.digest for key, base in bases.items()},
+            locked.epoch if locked else self._options.epoch,
+        )
+        return build_stage(
+            Job(
+                workspace=workspace,
+                source=source,
+                bases=bases,
+                inputs=inputs,
+                locked=locked.recording if locked else Recording(),
+                network=self._network,
+                podman=podman,
+                cached=cached,
+                log=workspace.store.log_path(workspace.project.name, source.stage.name),
+                emit=self._emit,
+            )
+        )
+
+    def _base(self, key: str) -> ReadyBase:
+        with self._pinning:
+            if key not in self._pinned:
+                known = self._lock.bases.get(key)
+                definition = self._workspace.project.base(Reference.parse(key))
+                if known is None or not fits(definition, known) or self._is_upgraded(key):
+                    known = self._bases.lock(key)
+                self._pinned[key] = known
+            return self._bases.ready(key, self._pinned[key])
+
+    def _is_upgraded(self, key: str) -> bool:
+        """A base is pinned anew if every stage that starts from it is recorded anew."""
+        users = {name for name, stage in self._lock.stages.items() if key in stage.bases}
+        return bool(self._options.upgrade) and users <= self._options.upgrade
+
+    def _land(self, name: str, locked: StageLock) -> None:
+        """Name the image in the store's layout and in the user's own Podman."""
+        workspace, image = self._workspace, locked.image
+        store = workspace.store
+        manifest = store.read(image.manifest)
+        parts: list[Digest] = [image.config, *(layer.blob for layer in image.layers)]
+        with store.scratch("load-") as scratch:
+            load_image(
+                manifest,
+                parts,
+                workspace.image_name(name),
+                store=store,
+                scratch=scratch,
+                podman=workspace.podman,
+            )
+        store.name_image(f"{workspace.project.name}/{name}", store.put(manifest), IMAGE_MANIFEST)
+
+    def _update(
+        self, *, stage: str | None = None, built: StageLock | None = None, prune: bool = False
+    ) -> None:
+        """Take a stage into the lock, or drop what the project no longer has; write it if it changed."""
+        with self._changing:
+            stages, bases = dict(self._lock.stages), dict(self._lock.bases)
+            if stage and built:
+                stages[stage] = built
+                bases |= {key: self._pinned[key] for key in built.bases}
+            if prune:
+                stages = {name: one for name, one in stages.items() if name in self._workspace.project.stages}
+                bases = _used(bases, stages.values())
+            lock = msgspec.structs.replace(
+                self._lock,
+                project=self._workspace.project.name,
+                platform=self._workspace.project.platform,
+                bases=bases,
+                stages=stages,
+            )
+            if lock != self._lock:
+                write_lock(self._workspace, lock)
+                self._lock = lock
+                if stage:
+                    self._emit(Note(text=f"{LOCK_FILE}: stage {stage} locked"))
+
+
+def _used(bases: Mapping[str, BaseLock], stages: Iterable[StageLock]) -> dict[str, BaseLock]:
+    keys = {key for stage in stages for key in stage.bases}
+    return {key: base for key, base in bases.items() if key in keys}
+
+
+def _not_reproducible(name: str, locked: StageLock, built: StageLock) -> RbuildError:
+    return RbuildError(
+        f"stage {name} came out as {built.image.manifest}, though nothing that goes into it changed",
+        where=Where(file=LOCK_FILE, key=f"stages.{name}.image.manifest", digest=str(locked.image.manifest)),
+        hint=f"rbuild verify {name} shows what differs; rbuild lock --upgrade {name} accepts a new image",
+        exit_code=Exit.FINDING,
+    )

@@ -1,0 +1,222 @@
+"""`rbuild run` and `rbuild shell`: locked images in rootless containers that may do little."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbuild.digest import Digest
+from rbuild.errors import Problem, RbuildError, Where
+from rbuild.events import Emit, Output, StageDone, StageStarted
+from rbuild.lock import Lock, StageLock
+from rbuild.process import Process, replace, run
+from rbuild.project import PROJECT_FILE, Stage
+from rbuild.skopeo import load_image
+from rbuild.verbs.build import in_store
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+
+_LAST_LINES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRun:
+    """A stage that ran: the image it ran in, and where its outputs are now."""
+
+    stage: str
+    image: Digest
+    outputs: tuple[str, ...]
+    seconds: float
+
+
+def run_stages(workspace: Workspace, stages: Collection[str], emit: Emit) -> tuple[StageRun, ...]:
+    """Run stages in the order of their needs, each in a container of its locked image.
+
+    Raises RbuildError for the first that fails: its exit code, its last lines, its log. Its outputs are then
+    as they were before.
+    """
+    lock = read_lock(workspace)
+    wanted = set(stages)
+    order = [name for name in workspace.project.graph().order if name in wanted]
+    locked = {name: _locked(lock, name) for name in order}
+    _check_inputs(workspace, order)
+    return tuple(_run_stage(workspace, name, locked[name], emit) for name in order)
+
+
+def shell(workspace: Workspace, stage: str, command: Sequence[str], *, terminal: bool) -> None:
+    """Become a container of a stage's locked image, with a shell or `command` in it. Does not return."""
+    locked = _locked(read_lock(workspace), stage)
+    argv = [*_container(workspace, f"rbuild-shell-{os.getpid()}"), "--interactive"]
+    if terminal:
+        argv += ["--tty"]
+    entry, *arguments = command or ("/bin/sh",)
+    argv += ["--entrypoint", entry, _image(workspace, stage, locked), *arguments]
+    replace(argv, env=workspace.env)
+
+
+def _locked(lock: Lock | None, name: str) -> StageLock:
+    locked = lock.stages.get(name) if lock else None
+    if locked is None:
+        raise RbuildError(
+            f"stage {name} was never built",
+            where=Where(file=LOCK_FILE, key=f"stages.{name}"),
+            hint=f"rbuild build {name}",
+        )
+    return locked
+
+
+def _image(workspace: Workspace, name: str, locked: StageLock) -> str:
+    """The reference of a locked image in Podman's storage, where it is put if it is not there."""
+    image = locked.image
+    reference = f"{workspace.image_name(name).rpartition(':')[0]}@{image.manifest}"
+    if workspace.podman.image_exists(reference):
+        return reference
+    if not in_store(workspace, image):
+        raise RbuildError(
+            f"the image of stage {name} is neither in Podman's storage nor in the store",
+            where=Where(digest=str(image.manifest)),
+            hint=f"rbuild build {name}",
+        )
+    store = workspace.store
+    with store.scratch("load-") as scratch:
+        load_image(
+            store.read(image.manifest),
+            [image.config, *(layer.blob for layer in image.layers)],
+            workspace.image_name(name),
+            store=store,
+            scratch=scratch,
+            podman=workspace.podman,
+        )
+    return reference
+
+
+def _container(workspace: Workspace, name: str) -> list[str]:
+    """`podman run` of a container that reads its image and its inputs, and writes its outputs."""
+    argv = workspace.podman.argv("run", "--rm", "--name", name, "--pull", "never")
+    argv += ["--read-only", "--tmpfs", "/tmp:rw,mode=1777"]
+    argv += ["--network", "none"]
+    argv += ["--cap-drop", "all", "--security-opt", "no-new-privileges"]
+    # The caller's own user, so that outputs belong to the caller.
+    argv += ["--userns", "keep-id", "--user", f"{os.getuid()}:{os.getgid()}"]
+    return argv
+
+
+def _check_inputs(workspace: Workspace, order: Sequence[str]) -> None:
+    """Every input that no stage of this run makes has to be there before anything runs."""
+    problems = []
+    made: list[Path] = []
+    for name in order:
+        stage = workspace.project.stages[name]
+        for key, path in stage.run.inputs.items():
+            place = workspace.root / path
+            if not place.exists() and not any(place.is_relative_to(output) for output in made):
+                maker = _maker(workspace, place)
+                problems.append(
+                    Problem(
+                        what=f"the input {path} does not exist",
+                        where=Where(file=PROJECT_FILE, key=f"stages.{name}.run.inputs.{key}"),
+                        hint=f"rbuild run {maker} {name}" if maker else "put it there, or correct the path",
+                    )
+                )
+        made += [workspace.root / output for output in stage.run.outputs.values()]
+    if problems:
+        raise RbuildError(problems)
+
+
+def _maker(workspace: Workspace, place: Path) -> str | None:
+    for name, stage in workspace.project.stages.items():
+        if any(place.is_relative_to(workspace.root / output) for output in stage.run.outputs.values()):
+            return name
+    return None
+
+
+def _run_stage(workspace: Workspace, name: str, locked: StageLock, emit: Emit) -> StageRun:
+    stage = workspace.project.stages[name]
+    started = time.monotonic()
+    emit(StageStarted(stage=name, why=f"running {locked.image.manifest}"))
+    image = _image(workspace, name, locked)
+    container = f"rbuild-{workspace.project.name}-{name}-{secrets.token_hex(4)}"
+    log = workspace.store.log_path(workspace.project.name, f"{name}.run")
+    with contextlib.ExitStack() as stack:
+        aside = {
+            key: stack.enter_context(_aside(workspace.root / path)) for key, path in stage.run.outputs.items()
+        }
+        argv = _container(workspace, container)
+        for key, path in stage.run.inputs.items():
+            argv += ["--volume", f"{workspace.root / path}:{stage.run.input_path(key)}:ro"]
+        for key, folder in aside.items():
+            argv += ["--volume", f"{folder}:{stage.run.output_path(key)}:rw"]
+        _execute(workspace, stage, [*argv, image, *stage.run.argv()], container, log, emit)
+        for key, path in stage.run.outputs.items():
+            _put_in_place(aside[key], workspace.root / path)
+    seconds = time.monotonic() - started
+    emit(StageDone(stage=name, outcome="ran", digest=str(locked.image.manifest), seconds=seconds))
+    return StageRun(
+        stage=name,
+        image=locked.image.manifest,
+        outputs=tuple(str(path) for path in stage.run.outputs.values()),
+        seconds=seconds,
+    )
+
+
+def _execute(
+    workspace: Workspace, stage: Stage, argv: Sequence[str], container: str, log: Path, emit: Emit
+) -> None:
+    last: list[str] = []
+    process = Process(argv, env=workspace.env, merge_stderr=True)
+    try:
+        with log.open("w", errors="replace") as file:
+
+            def line(text: str) -> None:
+                file.write(text + "\n")
+                last[:] = [*last[-_LAST_LINES:], text]
+                emit(Output(stage=stage.name, text=text))
+
+            process.lines(line)
+            code = process.wait()
+    except BaseException:
+        process.end()
+        run(
+            workspace.podman.argv("rm", "--force", "--time", "0", "--ignore", container),
+            env=workspace.env,
+            check=False,
+        )
+        raise
+    if code != 0:
+        emit(StageDone(stage=stage.name, outcome=f"failed with exit code {code}", ok=False))
+        said = "".join(f"\n  {text}" for text in last[-_LAST_LINES:])
+        raise RbuildError(
+            f"stage {stage.name} failed with exit code {code}{said}\n  the whole output: {log}",
+            where=Where(file=PROJECT_FILE, key=f"stages.{stage.name}.run"),
+            hint=f"rbuild shell {stage.name} opens a shell in its image",
+        )
+
+
+@contextlib.contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A folder beside `target` for what a stage writes; whatever is still in it at the end goes."""
+    folder = target.parent / f".{target.name}.{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise RbuildError(
+            f"cannot make a folder for the outputs: {error.strerror}", where=Where(file=str(folder))
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Let a finished folder take the place of the one before."""
+    before = folder.with_name(folder.name + ".before")
+    with contextlib.suppress(FileNotFoundError):
+        target.rename(before)
+    folder.rename(target)
+    shutil.rmtree(before, ignore_errors=True)

@@ -1,0 +1,127 @@
+"""What a project's files say of a stage now: its Containerfile, its context, its bases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rbuild.containerfile.expand import ImageUse, args_used, image_uses
+from rbuild.containerfile.model import Containerfile
+from rbuild.containerfile.parse import parse
+from rbuild.context import Context, ignore_rules, scan
+from rbuild.digest import Digest
+from rbuild.errors import Problem, RbuildError, Where
+from rbuild.image.codec import DEFAULT
+from rbuild.image.normalise import NORMALISERS
+from rbuild.plan import Inputs
+from rbuild.project import PROJECT_FILE, Stage
+from rbuild.reference import Reference
+from rbuild.suggest import did_you_mean
+from rbuild.verbs.workspace import PRIVATE, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A stage as its files are now. `uses` maps every reference to an image to the key of its base."""
+
+    stage: Stage
+    digest: Digest  # of the Containerfile
+    containerfile: Containerfile
+    uses: Mapping[ImageUse, str]
+    context: Context
+    normalisers: tuple[str, ...]
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The keys of the bases, each once."""
+        return tuple(sorted(set(self.uses.values())))
+
+    def inputs(self, platform: str, bases: Mapping[str, Digest], epoch: int) -> Inputs:
+        """What the image is a function of, given the digests of its bases."""
+        return Inputs(
+            containerfile=self.digest,
+            context=self.context.digest,
+            target=self.stage.target,
+            args=self.stage.args,
+            platform=platform,
+            bases={key: bases[key] for key in self.bases},
+            epoch=epoch,
+            normalisers=self.normalisers,
+            codec=str(DEFAULT),
+        )
+
+
+def read_sources(workspace: Workspace, stages: Iterable[str]) -> dict[str, Source]:
+    """Read what several stages are made of. Raises RbuildError with the problems of all of them."""
+    sources: dict[str, Source] = {}
+    problems: list[Problem] = []
+    for name in stages:
+        try:
+            sources[name] = _read(workspace, workspace.project.stages[name])
+        except RbuildError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise RbuildError(dict.fromkeys(problems))
+    return sources
+
+
+def _read(workspace: Workspace, stage: Stage) -> Source:
+    path = workspace.root / stage.containerfile
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise RbuildError(
+            f"cannot be read: {error.strerror}", where=Where(file=str(stage.containerfile))
+        ) from error
+    containerfile = parse(text, str(stage.containerfile))
+    problems = [*_unknown_args(stage, containerfile), *_unknown_normalisers(stage)]
+    uses: dict[ImageUse, str] = {}
+    found = image_uses(
+        containerfile, build_args=stage.args, platform=workspace.project.platform, target=stage.target
+    )
+    for use in found:
+        try:
+            uses[use] = str(Reference.parse(use.image))
+        except RbuildError as error:
+            where = Where(file=str(stage.containerfile), line=use.line)
+            problems += [Problem(what=one.what, where=where, hint=one.hint) for one in error.problems]
+    root = workspace.root / stage.context
+    # What rbuild itself writes into the project would change the inputs of every build by the last one.
+    excluded = [workspace.lock_path, workspace.root / PRIVATE]
+    for other in workspace.project.stages.values():
+        excluded += [workspace.root / output for output in other.run.outputs.values()]
+    try:
+        context = scan(root, ignore_rules(root, path), name=str(stage.context), excluded=excluded)
+    except RbuildError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise RbuildError(problems)
+    return Source(
+        stage=stage,
+        digest=Digest.of(text),
+        containerfile=containerfile,
+        uses=uses,
+        context=context,
+        normalisers=tuple(name for name in NORMALISERS if stage.normalisers.get(name, True)),
+    )
+
+
+def _unknown_args(stage: Stage, containerfile: Containerfile) -> Iterable[Problem]:
+    declared = args_used(containerfile)
+    for name in stage.args:
+        if name not in declared:
+            yield Problem(
+                what=f"{stage.containerfile} declares no ARG {name}",
+                where=Where(file=PROJECT_FILE, key=f"stages.{stage.name}.args.{name}"),
+                hint=did_you_mean(name, declared) or f"add `ARG {name}` to it, or remove the key",
+            )
+
+
+def _unknown_normalisers(stage: Stage) -> Iterable[Problem]:
+    for name in stage.normalisers:
+        if name not in NORMALISERS:
+            yield Problem(
+                what=f"there is no normaliser {name!r}",
+                where=Where(file=PROJECT_FILE, key=f"stages.{stage.name}.normalisers.{name}"),
+                hint=did_you_mean(name, NORMALISERS) or f"there are {', '.join(NORMALISERS)}",
+            )

@@ -1,0 +1,375 @@
+"""Building one stage: Podman in its sealed namespace, the recorder beside it, then the canonical image."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from rbuild.containerfile.chain import image_chain
+from rbuild.containerfile.model import Instruction
+from rbuild.containerfile.render import render, uses_heredocs
+from rbuild.containerfile.steps import Steps, step_lines
+from rbuild.context import copy_to
+from rbuild.digest import Digest
+from rbuild.errors import Exit, Problem, RbuildError, Where
+from rbuild.events import Emit, Output, StepStarted
+from rbuild.image.derived import derived_config
+from rbuild.image.manifest import OCI_CONFIG, Descriptor, canonical_manifest
+from rbuild.lock import ImageLock, StageLock
+from rbuild.plan import Inputs
+from rbuild.podman import Build, Podman, layer_of, no_space, run_failure, step_of
+from rbuild.process import pasteable
+from rbuild.recording import Recording
+from rbuild.sealed import environment
+from rbuild.sealed.authority import Authority
+from rbuild.sealed.exchange import Exchange, Failure, Kind
+from rbuild.sealed.namespace import environment as sealed_environment
+from rbuild.sealed.namespace import sealed
+from rbuild.sealed.reads import StepReads, recording_of
+from rbuild.sealed.recorder import Recorder
+from rbuild.sealed.session import Session
+from rbuild.skopeo import load_image
+from rbuild.verbs.canonicalise import ReadyBase, canonicalise
+from rbuild.verbs.source import Source
+from rbuild.verbs.workspace import Workspace
+
+CACHE_LABEL = "rbuild.cache"
+_HEREDOC_PODMAN = (5, 0, 0)
+_LAST_LINES = 12
+_NO_SPACE = "no space left on device"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What a build may ask for beyond what is locked."""
+
+    session: Session
+    record: bool  # responses that are not locked
+    fetch: bool  # locked responses that are not in the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One stage to be built, and where."""
+
+    workspace: Workspace
+    source: Source
+    bases: Mapping[str, ReadyBase]
+    inputs: Inputs
+    locked: Recording
+    network: Network
+    podman: Podman
+    cached: bool  # whether Podman's layer cache may be used
+    log: Path
+    emit: Emit
+
+    @property
+    def name(self) -> str:
+        return self.source.stage.name
+
+
+def build_stage(job: Job) -> StageLock:
+    """Build a stage's image into the store, and give what the lock should say of it.
+
+    Raises RbuildError: for a RUN that fails, with its line, exit code and last output; for an address that
+    is not locked where nothing may be recorded; for a full disk.
+    """
+    _check_heredocs(job)
+    token = _cache_token(job)
+    with job.workspace.store.scratch("build-") as scratch:
+        names = {key: _hand_in(job, base, token, scratch) for key, base in job.bases.items()}
+        built = _run_podman(job, names, scratch)
+        recording = _recording(job, token, built)
+        image = _export(job, built.image_id, scratch)
+    job.workspace.store.cache("contexts", job.inputs.context.hex, b"".join(job.source.context.lines()))
+    return StageLock(
+        input=job.inputs.digest(recording),
+        form=job.inputs.form,
+        codec=job.inputs.codec,
+        epoch=job.inputs.epoch,
+        normalisers=job.inputs.normalisers,
+        args=dict(job.inputs.args),
+        target=job.inputs.target,
+        bases=job.source.bases,
+        context=job.inputs.context,
+        containerfile=job.inputs.containerfile,
+        recording=recording,
+        image=image,
+    )
+
+
+def _check_heredocs(job: Job) -> None:
+    line = uses_heredocs(job.source.containerfile)
+    if line is None:
+        return
+    version = job.podman.version()
+    if version < _HEREDOC_PODMAN:
+        raise RbuildError(
+            f"a here-document, which Podman {'.'.join(map(str, version))} does not know",
+            where=Where(file=job.source.containerfile.name, line=line),
+            hint="use Podman 5 or newer, or put the text into a file and COPY it",
+        )
+
+
+# The layer cache
+
+
+class _Token(msgspec.Struct, frozen=True):
+    """What a set of cached layers was built with: a name for it, and every response that they read."""
+
+    name: str
+    recording: Recording
+
+
+def _cache_token(job: Job) -> str:
+    """A name that Podman's layer cache is keyed by, through a label of the base.
+
+    Podman compares instructions, copied files and the base, not what a RUN read from the network. A token
+    stands for responses: as long as all that its layers read is still locked as it was read, they are valid.
+    """
+    store, key = job.workspace.store, job.inputs.cache_key(job.name)
+    if job.cached and (data := store.cached("tokens", key)):
+        with contextlib.suppress(msgspec.MsgspecError):
+            token = msgspec.msgpack.decode(data, type=_Token, dec_hook=_read_digest)
+            if job.locked.merged(token.recording) == job.locked:
+                return token.name
+    return secrets.token_hex(16)
+
+
+def _read_digest(kind: type, value: object) -> object:
+    assert kind is Digest
+    return Digest.parse(str(value))
+
+
+def _hand_in(job: Job, base: ReadyBase, token: str, scratch: Path) -> str:
+    """Put a base into Podman's storage with the build's variables in its configuration; gives its name."""
+    name = f"localhost/rbuild/base:{token[:16]}-{base.digest.hex[:16]}"
+    if job.podman.image_exists(name):
+        return name
+    variables = environment.variables(job.inputs.epoch)
+    config = derived_config(base.config, variables, {CACHE_LABEL: token})
+    store = job.workspace.store
+    blob = store.put(config)
+    descriptor = Descriptor(media_type=OCI_CONFIG, digest=blob.digest, size=blob.size)
+    load_image(
+        canonical_manifest(descriptor, base.manifest.layers, {}),
+        [blob.digest, *(layer.digest for layer in base.manifest.layers)],
+        name,
+        store=store,
+        scratch=scratch,
+        podman=job.podman,
+    )
+    store.discard(blob.digest)
+    return name
+
+
+# Running Podman
+
+
+class _Follower:
+    """Reads Podman's output: which step it is at, which layers came from the cache."""
+
+    def __init__(self, steps: Steps, stage: str, file: str, emit: Emit, log: Callable[[str], None]) -> None:
+        self._steps = steps
+        self._file = file
+        self._stage = stage
+        self._emit = emit
+        self._log = log
+        self.number = 0  # of the step, counted over all build targets
+        self.instruction: Instruction | None = None
+        self._instructions: dict[int, Instruction] = {}
+        self.layers: dict[int, tuple[str, bool]] = {}  # step → the layer's ID, and whether it was cached
+        self.last: list[str] = []
+
+    def where(self, step: int | None) -> Where:
+        """The line of the Containerfile that a step is about."""
+        instruction = self._instructions.get(step or 0)
+        return Where(file=self._file, line=instruction.line if instruction else None)
+
+    def line(self, text: str) -> None:
+        """Take one line of Podman's output."""
+        self._log(text)
+        if step := step_of(text):
+            _, number, total, said = step
+            self.number += 1
+            self.instruction = self._steps.find(text) or self.instruction
+            if self.instruction:
+                self._instructions[self.number] = self.instruction
+            line = self.where(self.number).line
+            self._emit(StepStarted(stage=self._stage, number=number, total=total, text=said, line=line))
+            self.last.clear()
+            return
+        if layer := layer_of(text):
+            self.layers[self.number] = layer
+            return
+        self.last = [*self.last[1 - _LAST_LINES :], text]
+        self._emit(Output(stage=self._stage, text=text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What a build of Podman's left: an image, and by the number of each step its layer and what it read."""
+
+    image_id: str
+    layers: Mapping[int, tuple[str, bool]]
+    reads: Mapping[int, StepReads]
+
+
+def _recording(job: Job, token: str, built: _Built) -> Recording:
+    """What all steps read: those that ran now, and those whose layers were cached, when they ran.
+
+    Nobody may know what a cached layer read, if the store was emptied since; then nothing that is locked is
+    forgotten.
+    """
+    store = job.workspace.store
+    steps: list[Recording] = [reads for _, reads in sorted(built.reads.items())]
+    complete = True
+    for step, (layer, cached) in built.layers.items():
+        key = f"{token}-{layer}"
+        if not cached:
+            store.cache("reads", key, built.reads.get(step, StepReads()).to_bytes())
+        elif (data := store.cached("reads", key)) is not None:
+            steps.append(StepReads.from_bytes(data))
+        else:
+            complete = False
+    recording = recording_of(steps)
+    if not complete:
+        recording = job.locked.merged(recording)
+    if job.cached:
+        data = msgspec.msgpack.encode(_Token(token, recording), enc_hook=str)
+        store.cache("tokens", job.inputs.cache_key(job.name), data)
+    return recording
+
+
+def _run_podman(job: Job, names: Mapping[str, str], scratch: Path) -> _Built:
+    stage = job.source.stage
+    rendered = render(
+        job.source.containerfile,
+        {use: names[key] for use, key in job.source.uses.items()},
+        target=stage.target,
+        build_args=stage.args,
+        platform=job.inputs.platform,
+    )
+    (scratch / "Containerfile").write_bytes(rendered)
+    copy_to(job.source.context, scratch / "context", epoch=job.inputs.epoch)
+    authority = Authority()
+    environment.write_mount(scratch / "mount", authority.certificate_pem)
+    build = Build(
+        containerfile=scratch / "Containerfile",
+        context=scratch / "context",
+        authority=scratch / "mount",
+        mount=environment.MOUNT,
+        target=stage.target,
+        args=stage.args,
+        platform=job.inputs.platform,
+        cached=job.cached,
+        image_id=scratch / "image-id",
+    )
+    argv = build.argv(job.podman)
+    env = sealed_environment(job.podman.env, scratch / "mount" / "ca.pem")
+    with job.log.open("w", errors="replace") as log:
+
+        def write(text: str) -> None:
+            with job.workspace.store.space():
+                log.write(text + "\n")
+                log.flush()
+
+        write(f"$ {pasteable(argv)}")
+        steps = step_lines(job.source.containerfile, stage.target)
+        follower = _Follower(steps, stage.name, str(stage.containerfile), job.emit, write)
+
+        def refused(reason: str) -> None:
+            follower.line(f"rbuild: {reason}")
+
+        exchange = Exchange(
+            job.network.session,
+            locked=job.locked,
+            allow_new=job.network.record,
+            allow_fetch=job.network.fetch,
+            on_refusal=refused,
+            step=lambda: follower.number,
+        )
+        with sealed(job.podman.command, argv, env=env) as command:
+            with Recorder(command.listener, authority, exchange):
+                code = command.run(follower.line)
+            exchange.settle()
+    if code != 0 or any(one.kind.is_fatal for one in exchange.failures):
+        raise _failure(job, follower, exchange, code)
+    image_id = build.image_id.read_text().strip().removeprefix("sha256:")
+    return _Built(image_id, follower.layers, exchange.observed())
+
+
+def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> RbuildError:
+    """Why a build failed; the last lines name stage, line and URL where an address was the reason."""
+    if any(_NO_SPACE in line for line in follower.last):
+        return no_space(job.podman)
+    problems: list[Problem] = []
+    if code != 0:
+        instruction = follower.instruction
+        what = f"`{instruction.original.splitlines()[0][:200]}`" if instruction else "podman build"
+        said = "".join(f"\n  {line}" for line in follower.last)
+        exit_code = run_failure(follower.last) or code
+        problems.append(
+            Problem(
+                what=f"stage {job.name}: {what} failed with exit code {exit_code}{said}\n"
+                f"  the whole output: {job.log}",
+                where=follower.where(follower.number),
+            )
+        )
+    problems += [
+        Problem(
+            what=f"stage {job.name}: {failure.reason}",
+            where=_at(follower.where(failure.step), failure),
+            hint=_hint(job, failure.kind) or failure.hint,
+        )
+        for failure in exchange.failures
+    ]
+    unlocked = any(failure.kind is Kind.NOT_LOCKED for failure in exchange.failures)
+    return RbuildError(problems, exit_code=Exit.FINDING if unlocked else Exit.CANNOT_TELL)
+
+
+def _at(step: Where, failure: Failure) -> Where:
+    digest = str(failure.digest) if failure.digest else None
+    return Where(file=step.file, line=step.line, url=failure.url, digest=digest)
+
+
+def _hint(job: Job, kind: Kind) -> str | None:
+    match kind:
+        case Kind.NOT_LOCKED:
+            return f"rbuild lock records it for stage {job.name}, where there is a network"
+        case Kind.UNAVAILABLE:
+            return f"rbuild lock --upgrade {job.name} records stage {job.name} anew"
+        case _:
+            return None
+
+
+# The canonical image
+
+
+def _export(job: Job, image_id: str, scratch: Path) -> ImageLock:
+    chain = image_chain(
+        job.source.containerfile,
+        build_args=job.source.stage.args,
+        platform=job.inputs.platform,
+        target=job.source.stage.target,
+    )
+    raw = scratch / "raw"
+    job.podman.save(image_id, raw)
+    try:
+        return canonicalise(
+            raw,
+            base=job.bases[job.source.uses[chain.base]] if chain.base else None,
+            instructions=chain.instructions,
+            inputs=job.inputs,
+            injected=environment.variables(job.inputs.epoch),
+            labels=(CACHE_LABEL,),
+            store=job.workspace.store,
+        )
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)

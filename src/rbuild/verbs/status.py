@@ -1,0 +1,153 @@
+"""`rbuild status` and `rbuild plan`: what would be done, and why, with nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rbuild.containerfile.expand import needed_targets
+from rbuild.context import Context, listed
+from rbuild.digest import Digest
+from rbuild.lock import Lock, StageLock
+from rbuild.plan import Change
+from rbuild.store import Store
+from rbuild.verbs.build import Assessment, assess, in_store
+from rbuild.verbs.workspace import Workspace, read_lock
+
+_MOST_FILES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A stage held against the lock: up to date where there are no changes and the store has the image."""
+
+    stage: str
+    changes: tuple[Change, ...]
+    stored: bool
+    digest: Digest | None
+
+    @property
+    def up_to_date(self) -> bool:
+        return not self.changes
+
+
+def status(workspace: Workspace, stages: Collection[str]) -> tuple[Status, ...]:
+    """What changed since each stage was locked."""
+    lock = read_lock(workspace)
+    return tuple(
+        Status(
+            stage=name,
+            changes=detailed(workspace.store, one),
+            stored=one.locked is not None and in_store(workspace, one.locked.image),
+            digest=one.locked.image.manifest if one.locked else None,
+        )
+        for name, one in assess(workspace, lock, stages).items()
+    )
+
+
+def detailed(store: Store, assessed: Assessment) -> tuple[Change, ...]:
+    """The changes of a stage; one for each file of the context, where the store knows the old listing."""
+    found: list[Change] = []
+    for change in assessed.changes:
+        if change.part != "context" or assessed.locked is None:
+            found.append(change)
+            continue
+        listing = store.cached("contexts", assessed.locked.context.hex)
+        files = _changed_files(listing, assessed.source.context) if listing is not None else []
+        found += files or [change]
+    return tuple(found)
+
+
+def _changed_files(listing: bytes, context: Context) -> list[Change]:
+    before, now = listed(listing), listed(b"".join(context.lines()))
+    found = [Change("file", f"{path} is new") for path in sorted(now.keys() - before.keys())]
+    found += [Change("file", f"{path} is gone") for path in sorted(before.keys() - now.keys())]
+    both = sorted(now.keys() & before.keys())
+    found += [Change("file", f"{path} changed") for path in both if now[path] != before[path]]
+    if len(found) > _MOST_FILES:
+        more = len(found) - _MOST_FILES
+        found = [*found[:_MOST_FILES], Change("file", f"… and {more} more")]
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBase:
+    """A base of a stage: pinned by the lock, or to be looked up."""
+
+    key: str
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """An instruction that Podman would come to."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """What building a stage would do: `action` is "nothing" or "build"."""
+
+    stage: str
+    action: str
+    changes: tuple[Change, ...]
+    containerfile: str
+    context: str
+    files: int
+    target: str | None
+    args: dict[str, str]
+    bases: tuple[PlannedBase, ...]
+    epoch: int | None
+    responses: int  # locked ones, to be replayed
+    steps: tuple[PlannedStep, ...]
+
+
+def plan(workspace: Workspace, stage: str) -> StagePlan:
+    """What `rbuild build` would do about a stage."""
+    lock = read_lock(workspace)
+    one = assess(workspace, lock, [stage])[stage]
+    source, changes = one.source, detailed(workspace.store, one)
+    if not changes and one.locked and not in_store(workspace, one.locked.image):
+        changes = (Change("image", "not in the store"),)
+    needed = needed_targets(
+        source.containerfile,
+        source.stage.target,
+        build_args=source.stage.args,
+        platform=workspace.project.platform,
+    )
+    steps = [
+        PlannedStep(line=instruction.line, text=instruction.original)
+        for index in needed
+        for instruction in (
+            source.containerfile.targets[index].origin,
+            *source.containerfile.targets[index].instructions,
+        )
+    ]
+    return StagePlan(
+        stage=stage,
+        action="build" if changes else "nothing",
+        changes=changes,
+        containerfile=str(source.stage.containerfile),
+        context=str(source.stage.context),
+        files=len(source.context.files),
+        target=source.stage.target,
+        args=dict(source.stage.args),
+        bases=tuple(PlannedBase(key=key, digest=_pinned(lock, key)) for key in source.bases),
+        epoch=one.locked.epoch if one.locked else None,
+        responses=_responses(one.locked),
+        steps=tuple(steps),
+    )
+
+
+def _pinned(lock: Lock | None, key: str) -> Digest | None:
+    base = lock.bases.get(key) if lock else None
+    return base.digest if base else None
+
+
+def _responses(locked: StageLock | None) -> int:
+    if locked is None:
+        return 0
+    recording = locked.recording
+    return len(recording.responses) + sum(len(index.files) for index in recording.indexes)

@@ -1,0 +1,296 @@
+"""What goes wrong: servers that break off, stall or lie, a store that rots, clients that ask for too much."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+from neighbours import QUICK
+
+from rbuild.digest import Digest
+from rbuild.errors import RbuildError
+from rbuild.plain import plain
+from rbuild.recording import Recording
+from rbuild.sealed.exchange import Kind
+from rbuild.sealed.upstream import Unreachable, Upstream, fetch
+from rbuild.store import BlobWriter
+
+DATA = b"".join(b"%07d\n" % number for number in range(100_000))
+
+
+def test_a_body_that_breaks_off_is_asked_for_again(site, building):
+    url = site.in_turn(
+        "/file",
+        lambda handler: handler.break_off(DATA[:300_000], of=len(DATA)),
+        lambda handler: handler.break_off(DATA[:100_000], of=len(DATA)),
+        lambda handler: handler.give(DATA),
+    )
+    with building() as build:
+        assert build.curl(url) == DATA
+    assert len(site.asked) == 3
+    assert build.exchange.recording().responses[0].sha256 == Digest.of(DATA)
+    assert not build.exchange.failures
+
+
+def test_a_body_that_begins_differently_the_second_time_is_no_answer(site, building):
+    url = site.in_turn(
+        "/file",
+        lambda handler: handler.break_off(DATA[:300_000], of=len(DATA)),
+        lambda handler: handler.give(DATA[::-1]),
+    )
+    with building() as build:
+        assert build.run("curl", "-sS", "-o", "/dev/null", url, ok=False).returncode != 0
+    (failure,) = build.exchange.failures
+    assert failure.kind is Kind.UNREACHABLE and failure.url == url
+    assert build.exchange.recording() == Recording()
+
+
+def test_a_body_that_never_comes_whole_ends_the_connection(site, building, store):
+    url = site.in_turn("/file", lambda handler: handler.break_off(DATA[:-1], of=len(DATA)))
+    with building() as build:
+        assert build.run("curl", "-sS", "-o", "/dev/null", url, ok=False).returncode != 0
+    assert len(site.asked) == QUICK.tries
+    assert [failure.url for failure in build.exchange.failures] == [url]
+    assert not list(store.tmp.iterdir())
+
+
+def test_an_error_that_passes_is_waited_for(site, building):
+    busy = [lambda handler: handler.give(b"busy", status=503, Retry_After="0")] * (QUICK.tries - 1)
+    url = site.in_turn("/file", *busy, lambda handler: handler.give(b"there you are"))
+    with building() as build:
+        assert build.curl(url) == b"there you are"
+    assert len(build.exchange.recording().responses) == 1
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_an_error_of_the_day_is_passed_on_and_not_recorded(site, building, status):
+    url = site.in_turn("/file", lambda handler: handler.give(b"not now", status=status))
+    with building() as build:
+        answered = build.curl("-i", url)
+    assert answered.startswith(b"HTTP/1.1 %d" % status) and answered.endswith(b"not now")
+    assert len(site.asked) == (1 if status == 401 else QUICK.tries)
+    assert build.exchange.recording() == Recording()
+
+
+def test_a_forbidden_object_is_recorded_but_a_refused_login_is_not(site, building):
+    url = site.in_turn("/missing", lambda handler: handler.give(b"denied", status=403))
+    with building() as build:
+        build.curl("-u", "someone:hunter2", url)
+        assert build.exchange.recording() == Recording()
+        build.curl(url)
+    assert [one.status for one in build.exchange.recording().responses] == [403]
+
+
+def test_a_server_that_stalls_or_is_not_there(site, building):
+    def stall(handler):
+        time.sleep(2.5)
+
+    site.answers["/stall"] = stall
+    with contextlib.closing(socket.create_server(("127.0.0.2", 0))) as unused:
+        gone = f"http://127.0.0.2:{unused.getsockname()[1]}/gone"
+    with building() as build:
+        began = time.monotonic()
+        answered = build.curl("-i", site.url("/stall"))
+        assert time.monotonic() - began < 10
+        assert answered.startswith(b"HTTP/1.1 502") and site.url("/stall").encode() in answered
+        assert gone.encode() in build.curl(gone)
+    assert {(one.kind, one.url) for one in build.exchange.failures} == {
+        (Kind.UNREACHABLE, site.url("/stall")),
+        (Kind.UNREACHABLE, gone),
+    }
+    assert not Kind.UNREACHABLE.is_fatal
+
+
+def test_a_lost_blob_is_fetched_again_and_checked(site, building, store):
+    url = site.in_turn(
+        "/file", *(lambda handler, body=body: handler.give(body) for body in (DATA, DATA, DATA[1:]))
+    )
+    with building() as first:
+        first.curl(url)
+    recording = first.exchange.recording()
+    digest = recording.responses[0].sha256
+    store.discard(digest)
+    with building(recording) as offline:
+        assert b"502" in offline.curl("-i", url)
+    store.discard(digest)
+    with building(recording, fetch=True) as second:
+        assert second.curl(url) == DATA
+    assert second.exchange.recording() == recording and not second.exchange.failures
+    assert store.has(digest)
+    store.discard(digest)
+    with building(recording, fetch=True) as third:
+        assert third.run("curl", "-sS", "-o", "/dev/null", url, ok=False).returncode != 0
+        assert b"502" in third.curl("-i", url), "a second time nobody is asked"
+    assert len(site.asked) == 3
+    for build in (offline, third):
+        failure = build.exchange.failures[0]
+        assert (failure.kind, failure.url, failure.digest) == (Kind.UNAVAILABLE, url, digest)
+        assert failure.kind.is_fatal and "rbuild lock --upgrade" in (failure.hint or "")
+    assert not store.has(digest)
+
+
+def test_a_recorded_file_that_is_gone_is_unavailable(site, building, store):
+    url = site.serve("/file", DATA)
+    with building() as first:
+        first.curl(url)
+    recording = first.exchange.recording()
+    store.discard(recording.responses[0].sha256)
+    del site.answers["/file"]
+    with building(recording, fetch=True) as second:
+        assert b"502" in second.curl("-i", url)
+    assert [one.kind for one in second.exchange.failures] == [Kind.UNAVAILABLE]
+    assert "404" in second.exchange.failures[0].reason
+
+
+@pytest.mark.parametrize("fetch", [True, False])
+def test_a_blob_that_rotted_is_named_then_fetched_again_or_refused(site, building, store, fetch):
+    url = site.serve("/file", DATA)
+    with building() as first:
+        first.curl(url)
+    recording = first.exchange.recording()
+    path = store.path(recording.responses[0].sha256)
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"?")
+    with building(recording, fetch=fetch) as second:
+        answered = second.curl("-i", url)
+    assert any(str(path) in note for note in second.notes)
+    assert answered.endswith(DATA) == fetch
+    assert [one.kind for one in second.exchange.failures] == ([] if fetch else [Kind.UNAVAILABLE])
+    assert (Digest.of(path.read_bytes()) == recording.responses[0].sha256) == fetch
+
+
+def test_a_blob_that_changes_after_it_was_checked_is_checked_again(site, building, store):
+    url = site.serve("/file", DATA)
+    with building() as first:
+        first.curl(url)
+    recording = first.exchange.recording()
+    path = store.path(recording.responses[0].sha256)
+    with building(recording) as second:
+        assert second.curl(url) == DATA
+        path.chmod(0o644)
+        path.write_bytes(DATA[:-1] + b"!")
+        assert b"502" in second.curl("-i", url)
+
+
+def test_a_full_store_is_named(site, building, monkeypatch):
+    def full(writer: BlobWriter, data: bytes) -> int:
+        raise RbuildError("no space left in the store")
+
+    monkeypatch.setattr(BlobWriter, "write", full)
+    with building() as build:
+        build.run("curl", "-sS", site.serve("/file", DATA), ok=False)
+    (failure,) = build.exchange.failures
+    assert failure.kind is Kind.STORE and "no space left" in failure.reason and failure.kind.is_fatal
+
+
+def test_redirects_are_recorded_unless_they_carry_a_secret(site, building, store):
+    site.serve("/final", b"the object")
+    open_url = site.in_turn(
+        "/open", lambda handler: handler.give(b"moved 12:00", status=302, Location="/final")
+    )
+    signed = "/final?X-Amz-Signature=swordfish&X-Amz-Expires=60&name=x"
+    closed_url = site.in_turn("/closed", lambda handler: handler.give(b"", status=307, Location=signed))
+    with building() as first:
+        assert first.curl("-L", open_url) == b"the object"
+        assert first.curl(closed_url) == b"the object", "no redirect reaches the client"
+        assert first.curl(site.url(signed)) == b"the object"
+    recording = first.exchange.recording()
+    assert "swordfish" not in str(plain(recording))
+    assert [(one.url, one.status, one.size) for one in recording.responses] == [
+        (closed_url, 200, 10),
+        (site.url("/final"), 200, 10),
+        (site.url("/final?name=x"), 200, 10),
+        (open_url, 302, 0),
+    ]
+    with building(recording) as second:
+        assert second.curl("-L", open_url, closed_url) == b"the object" * 2
+        other = site.url(signed.replace("swordfish", "another"))
+        assert second.curl(other) == b"the object"
+
+
+def test_a_login_reaches_the_server_but_neither_the_lock_nor_a_message(site, building):
+    def locked_door(handler):
+        if "authorization" in handler.headers:
+            handler.give(b"inside")
+        else:
+            handler.give(b"who are you", status=401, WWW_Authenticate="Basic")
+
+    site.answers["/private"] = locked_door
+    url = site.url("/private")
+    with building() as first:
+        assert first.curl("--anyauth", "-u", "someone:hunter2", url) == b"inside"
+        first.curl(site.url("/gone").replace("//", "//someone:hunter2@"))
+    recording = first.exchange.recording()
+    assert "hunter2" not in str(plain(recording)) and "c29tZW9uZTpodW50ZXIy" not in str(plain(recording))
+    with building(recording) as second:
+        assert second.curl("--anyauth", "-u", "someone:hunter2", url) == b"inside"
+        second.curl(site.url("/other?token=1").replace("//", "//someone:hunter2@"))
+    assert "hunter2" not in str(second.exchange.failures) + str(second.said)
+
+
+def test_what_cannot_be_recorded_is_refused_with_a_reason(site, building):
+    host = site.url("")[len("http://") :]
+    with building() as build:
+        socket_request = (
+            f"GET http://{host}/ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n"
+            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert build.raw(socket_request.encode()).startswith(b"HTTP/1.1 501")
+        with socket.create_connection(build.address) as client:
+            client.sendall(b"CONNECT github.com:22 HTTP/1.1\r\nHost: github.com:22\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(100) == b""
+        assert build.raw(b"GET ftp://example.org/x HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 501")
+    assert [one.kind for one in build.exchange.failures] == [Kind.UNRECORDABLE] * 3
+    assert "websocket" in build.said[0] and "ssh" in build.said[1] and "github.com:22" in build.said[1]
+    assert "http and https" in build.said[2]
+    assert not site.asked
+
+
+def test_nonsense_is_answered_as_such(building):
+    with building() as build:
+        assert build.raw(b"GET /direct HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 400")
+        assert build.raw(b"\x00\x01\x02 what\r\n\r\n").startswith(b"HTTP/1.1 400")
+        endless = b"GET http://x/ HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000
+        assert build.raw(endless)[:12] in (b"HTTP/1.1 431", b"")
+        assert build.raw(b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 ")
+
+
+def test_a_build_may_not_reach_the_host_itself(site, building):
+    url = site.serve("/admin", b"the host's own")
+    with building(local=False) as build:
+        answered = build.curl("-i", url)
+    assert answered.startswith(b"HTTP/1.1 502") and b"this host itself" in answered
+    assert not site.asked
+
+
+def test_fetch_brings_a_file_or_an_error(site, store):
+    moved = site.in_turn("/old", lambda handler: handler.give(b"", status=301, Location="/pool/a.deb"))
+    url = site.in_turn(
+        "/pool/a.deb",
+        lambda handler: handler.break_off(DATA[:200], of=len(DATA)),
+        lambda handler: handler.give(DATA),
+    )
+    upstream = Upstream({}, patience=QUICK, local=True)
+    told: list[int] = []
+    wanted = {"sha256": Digest.of(DATA), "size": len(DATA), "store": store, "upstream": upstream}
+    assert fetch(moved, **wanted, on_progress=told.append).size == len(DATA)
+    assert told == sorted(told) and told[-1] == len(DATA)
+    asked = len(site.asked)
+    assert fetch(url, **wanted).digest == Digest.of(DATA)
+    assert len(site.asked) == asked, "what the store has is not fetched"
+    store.discard(Digest.of(DATA))
+    with pytest.raises(Unreachable, match="404"):
+        fetch(site.url("/none"), **wanted)
+    with pytest.raises(RbuildError, match="not the bytes"):
+        fetch(url, **wanted | {"sha256": Digest.of(b"x")})
+    with pytest.raises(RbuildError, match="more than the 10 bytes"):
+        fetch(url, **wanted | {"size": 10})
+    assert not list(store.blobs.iterdir()) and not list(store.tmp.iterdir())
+    upstream.close()
