@@ -6,7 +6,9 @@ Building goes through the command, since podman-py's `images.build` drops option
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ class Podman:
 
     env: Mapping[str, str]
     command: tuple[str, ...] = ("podman",)
+    place: str = ""  # how skopeo calls a storage that is not the user's own
 
     def argv(self, *arguments: str) -> list[str]:
         return [*self.command, *arguments]
@@ -95,7 +98,8 @@ class Build:
         # The network namespace is made around Podman; within it, the "host" is that namespace.
         argv += ["--network", "host", "--uts", "host"]
         argv += ["--volume", f"{self.authority}:{self.mount}:ro"]
-        argv += ["--platform", self.platform]
+        if self.platform != native_platform():
+            argv += ["--platform", self.platform]
         if not self.cached:
             argv += ["--no-cache"]
         if self.target:
@@ -133,16 +137,24 @@ def no_space(podman: Podman) -> RbuildError:
 def storage_in(folder: Path, user: Podman) -> Iterator[Podman]:
     """A Podman with empty storage of its own below `folder`, gone at the end; the driver is the user's."""
     driver, program, _ = user.graph()
-    root, conf = folder / "storage", folder / "storage.conf"
-    lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{root}"', f'runroot = "{folder / "run"}"']
-    if program:
-        lines += ["[storage.options.overlay]", f'mount_program = "{program}"']
-    conf.write_text("\n".join(lines) + "\n")
+    root = folder / "storage"
+    run_root = Path(tempfile.mkdtemp(prefix="rbuild-"))  # Podman takes no more than 50 characters here
+    options = [f"overlay.mount_program={program}"] if program else []
+    command = [*user.command, "--root", str(root), "--runroot", str(run_root), "--storage-driver", driver]
+    for option in options:
+        command += ["--storage-opt", option]
+    place = f"[{driver}@{root}+{run_root}{':' if options else ''}{','.join(options)}]"
     try:
-        yield Podman(env={**user.env, "CONTAINERS_STORAGE_CONF": str(conf)}, command=user.command)
+        yield Podman(env=user.env, command=tuple(command), place=place)
     finally:
         user.remove_tree(root)
-        user.remove_tree(folder / "run")
+        user.remove_tree(run_root)
+
+
+def native_platform() -> str:
+    """What this host's own programs run on, in Go's words."""
+    machine = os.uname().machine
+    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
 
 
 def step_of(line: str) -> tuple[int, int, int, str] | None:
@@ -167,5 +179,6 @@ def run_failure(lines: Sequence[str]) -> int | None:
     return None
 
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm/v7"}
 _STEP = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/(\d+): (.*)")
 _LAYER = re.compile(r"--> (Using cache )?([0-9a-f]{11,64})$")

@@ -193,7 +193,8 @@ def replace(argv: Sequence[str], *, env: Mapping[str, str]) -> NoReturn:
     try:
         os.execvpe(argv[0], list(argv), dict(env))
     except OSError as error:
-        raise RbuildError(f"{argv[0]}: {error.strerror}", hint="rbuild doctor names what is missing") from error
+        hint = "rbuild doctor names what is missing"
+        raise RbuildError(f"{argv[0]}: {error.strerror}", hint=hint) from error
 
 
 def failure(completed: Completed, *, hint: str | None = None) -> RbuildError:

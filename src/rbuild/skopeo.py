@@ -107,6 +107,6 @@ def load_image(
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
         argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"oci:{layout}"]
         with podman_space(podman):
-            run([*argv, f"containers-storage:{name}"], env=podman.env)
+            run([*argv, f"containers-storage:{podman.place}{name}"], env=podman.env)
     finally:
         shutil.rmtree(layout)

@@ -72,7 +72,7 @@ def _struct(kind: type[msgspec.Struct]) -> _Reader:
             return _wrong_kind("a mapping", node, path, document)
         values: dict[str, Any] = {}
         broken = False
-        for key in node.items.keys() - fields.keys():
+        for key in [key for key in node.items if key not in fields]:
             hint = did_you_mean(key, fields.keys() - node.items.keys())
             document.problem("is not a known key", *path, key, hint=hint or _known(fields))
         for key, (field, reader) in fields.items():

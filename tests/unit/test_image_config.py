@@ -43,7 +43,6 @@ def written(execution: dict[str, Any], **options: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "base": read_config(BASE),
         "injected_env": {},
-        "injected_labels": (),
         "epoch": EPOCH,
         "platform": Platform("linux", "amd64"),
         "history": [HistoryEntry(created_by="RUN x")],
@@ -107,11 +106,6 @@ def test_injected_variables_go_and_the_bases_own_come_back() -> None:
     env = ["PATH=/bin", "LANG=C", "http_proxy=http://recorder", "SOURCE_DATE_EPOCH=1", "CA=/users.pem", "B=2"]
     value = written({"Env": env}, injected_env=injected)
     assert value["config"]["Env"] == ["PATH=/bin", "LANG=C", "http_proxy=http://corp", "CA=/users.pem", "B=2"]
-
-
-def test_injected_labels_go_and_the_bases_own_come_back() -> None:
-    value = written({"Labels": {"of": "rbuild", "new": "x"}}, injected_labels=["of", "new"])
-    assert value["config"]["Labels"] == {"of": "base"}
 
 
 def test_from_scratch_there_is_no_history_but_the_builds() -> None:

@@ -7,6 +7,7 @@ import tarfile
 import pytest
 from tarballs import RAW, indexed, member, tarball, tree
 
+from rbuild.digest import Digest
 from rbuild.errors import RbuildError
 from rbuild.image.index import LayerIndex, Node, Tree, index_layer
 from rbuild.image.tar import Kind
@@ -55,6 +56,13 @@ def test_an_index_survives_its_bytes() -> None:
     for broken in (b"", data[:-1], b"\x93\x90\x90\x01", b"\xff"):
         with pytest.raises(RbuildError, match="not the index of a layer"):
             LayerIndex.from_bytes(broken)
+
+
+def test_a_layer_that_is_not_the_one_that_was_named_is_refused() -> None:
+    data = tarball(BELOW)
+    assert index_layer(io.BytesIO(data), Digest.of(data)) == indexed(data)
+    with pytest.raises(RbuildError, match="and the image's configuration says"):
+        index_layer(io.BytesIO(data + bytes(512)), Digest.of(data))
 
 
 def test_excerpts_are_only_kept_of_what_normalisers_read() -> None:

@@ -298,7 +298,7 @@ def layers(draw: st.DrawFn) -> list[Member]:
     return rows
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(layers(), layers(), st.sampled_from([0, EPOCH]))
 def test_the_canonical_form_of_the_canonical_form_is_itself(
     below: list[Member], layer: list[Member], epoch: int
@@ -314,7 +314,7 @@ def test_the_canonical_form_of_the_canonical_form_is_itself(
     assert first.index == indexed(data)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(layers(), layers(), st.randoms(use_true_random=False))
 def test_the_order_of_entries_does_not_matter(
     below: list[Member], layer: list[Member], random: object
@@ -325,7 +325,7 @@ def test_the_order_of_entries_does_not_matter(
     assert canonical(shuffled, lower)[0] == canonical(layer, lower)[0]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(layers(), layers())
 def test_the_canonical_layer_gives_the_same_files(below: list[Member], layer: list[Member]) -> None:
     """Without normalisers, the tree is that of the builder's layer, but for mtimes and mount points."""

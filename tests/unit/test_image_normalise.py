@@ -98,6 +98,15 @@ def test_bytecode_of_a_later_step_of_the_same_build() -> None:
     assert stamp(canonical([member(path, pyc(RAW, 4))], lower)[0], path) == 0
 
 
+def test_bytecode_of_a_source_that_an_earlier_step_only_touched() -> None:
+    lower = tree([member("x.py", b"code", mtime=1234)])
+    _, touched = canonical([member("x.py", b"code"), member("other", b"")], lower)
+    assert touched is not None
+    lower.apply(touched.index, touched.raw_mtimes)
+    path = "__pycache__/x.cpython-311.pyc"
+    assert stamp(canonical([member(path, pyc(RAW, 4))], lower)[0], path) == 1234
+
+
 def test_bytecode_follows_symlinks_to_its_source() -> None:
     layer = [
         member("etc/site.py", b"code", mtime=77),
@@ -162,6 +171,7 @@ def test_bytecode_below_does_not_become_valid_by_chance() -> None:
         ("package-logs", "var/log/bootstrap.log"),
         ("package-backups", "var/cache/debconf/config.dat-old"),
         ("package-backups", "var/lib/dpkg/status-old"),
+        ("account-backups", "etc/passwd-"),
         ("ldconfig-cache", "var/cache/ldconfig/aux-cache"),
         ("apt-cache", "var/cache/apt/pkgcache.bin"),
         ("apt-cache", "var/cache/apt/archives/tree_1.deb"),
@@ -183,7 +193,8 @@ def test_leftovers_go_and_each_can_be_turned_off(name: str, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "var/log/app.log", "var/log/apt", "var/lib/dpkg/status", "var/cache/ldconfig", "var/lib/apt/lists",
+        "var/log/app.log", "etc/passwd", "home/etc/passwd-",
+        "var/log/apt", "var/lib/dpkg/status", "var/cache/ldconfig", "var/lib/apt/lists",
         "srv/var/log/dpkg.log", "root/.cache/pippin", "root/.cache", "root/.npm", "etc/ld.so.cache", "tmp/x",
     ],
 )  # fmt: skip
@@ -234,7 +245,7 @@ def test_only_new_lines_of_shadow_get_the_epochs_day() -> None:
     lower = tree([member("etc/shadow", SHADOW), member("etc/shadow-", b"")])
     new = b"app:!:20500::::::\nnever:!:::::::\nnow:!:0:0:99999:7:::\nbroken\n"
     layer = [member("etc/shadow", SHADOW + new), member("etc/shadow-", SHADOW + b"app:!:20499::::::\n")]
-    data, _ = canonical(layer, lower)
+    data, _ = canonical(layer, lower, normalisers=without("account-backups"))
     assert content(data, "etc/shadow") == SHADOW + new.replace(b"20500", b"%d" % DAY)
     assert content(data, "etc/shadow-") == SHADOW + b"app:!:%d::::::\n" % DAY
     assert content(canonical(layer, lower, epoch=5)[0], "etc/shadow").startswith(SHADOW + b"app:!:::::::\n")
@@ -258,7 +269,7 @@ def test_a_machine_id_becomes_empty_unless_the_base_has_it() -> None:
 
 def test_every_normaliser_is_found_by_its_own_name() -> None:
     assert all(name == each.name for name, each in NORMALISERS.items())
-    assert len(NORMALISERS) == 11
+    assert len(NORMALISERS) == 12
     layer = [member("var/log/dpkg.log", b""), member("x.py", b"code"), member("x.pyc", pyc(RAW, 4))]
     data, _ = canonical(layer, normalisers=())
     assert stamp(data, "x.pyc") == RAW

@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tarballs import member, tarball
 
 from rbuild.errors import RbuildError
-from rbuild.image.tar import END, Entry, Kind, TarReader, header, padding
+from rbuild.image.tar import Entry, Kind, TarReader
+from rbuild.image.ustar import END, header, padding
 
 
 def read(data: bytes) -> list[Entry]:
@@ -128,6 +129,7 @@ entries = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(entries, st.binary(max_size=1500)), max_size=5))
 def test_what_is_written_is_read(wanted: list[tuple[Entry, bytes]]) -> None:
     rows = []
@@ -216,6 +218,7 @@ def test_refuses(data: bytes, message: str) -> None:
                 list(reader.content())
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_hostile_bytes_never_get_past_the_error(data: st.DataObject) -> None:
     archive = bytearray(GOOD[:2048])

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 
 import pytest
@@ -426,6 +427,24 @@ def test_a_thousand_stages_load_and_more_are_refused() -> None:
     assert len(load(chain(1000), everything).graph().order) == 1000
     with pytest.raises(RbuildError, match="more than 1000 stages"):
         load(chain(1001), everything)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        stages("  a: {needs: [" + ", ".join(f"name{at}x" for at in range(9000)) + "]}"),
+        stages("  a: {" + ", ".join(f"contex{at}: x" for at in range(9000)) + "}"),
+        stages("  a: {run: {command: ['" + "{inputz.x}" * 100_000 + "'], inputs: {x: f}}}"),
+        stages("".join(f"  s{at}: {{needs: [s{(at + 1) % 900}, s{(at + 5) % 900}]}}\n" for at in range(900))),
+    ],
+    ids=["needs", "keys", "placeholders", "cycles"],
+)
+def test_a_flood_of_mistakes_is_refused_in_little_time(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(RbuildError) as caught:
+        load(text)
+    assert len(caught.value.problems) <= 101
+    assert time.process_time() - began < 4
 
 
 @given(st.one_of(st.text(), st.binary()))

@@ -73,7 +73,7 @@ class Codec:
         return f"application/vnd.oci.image.layer.v1.tar+{self.algorithm}"
 
     def writer(self, sink: Sink, *, workers: int = 1) -> BlobWriter:
-        """Compress into `sink`; zstd on that many threads, at most four. The bytes do not depend on how many."""
+        """Compress into `sink`; zstd on that many threads, at most four, which the bytes do not depend on."""
         return BlobWriter(sink, self._compressor(workers))
 
     def _compressor(self, workers: int) -> _Compressor:

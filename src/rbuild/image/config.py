@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -122,7 +122,6 @@ def canonical_config(
     *,
     base: Config | None,
     injected_env: Mapping[str, str],
-    injected_labels: Collection[str],
     epoch: int,
     platform: Platform,
     history: Sequence[HistoryEntry],
@@ -131,8 +130,7 @@ def canonical_config(
     """The canonical configuration of what Podman committed.
 
     `base` is the configuration of the image that the build began from; None for `FROM scratch`. A variable
-    of `injected_env` that still has the injected value gets the base's own back, or goes; so do
-    `injected_labels`. `history` is the build's own part, which follows the base's; `diff_ids` are of all
+    of `injected_env` that still has the injected value gets the base's own back, or goes. `history` is the build's own part, which follows the base's; `diff_ids` are of all
     layers, lowest first. Raises RbuildError if history and layers do not fit together.
     """
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -148,7 +146,7 @@ def canonical_config(
     execution = msgspec.structs.replace(
         after,
         env=_env(after.env or [], before.env or [], injected_env),
-        labels=_labels(after.labels or {}, before.labels or {}, injected_labels),
+        labels={name: text for name, text in (after.labels or {}).items() if name != _BUILDER_LABEL},
         working_dir=after.working_dir or "/",
     )
     value = {
@@ -198,13 +196,3 @@ def _variables(env: Sequence[str]) -> dict[str, str]:
         name, _, value = each.partition("=")
         variables[name] = value
     return variables
-
-
-def _labels(after: Mapping[str, str], before: Mapping[str, str], injected: Collection[str]) -> dict[str, str]:
-    labels = dict(after)
-    for name in injected:
-        labels.pop(name, None)
-        if name in before:
-            labels[name] = before[name]
-    labels.pop(_BUILDER_LABEL, None)
-    return labels

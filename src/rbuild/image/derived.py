@@ -7,22 +7,26 @@ from collections.abc import Mapping
 import msgspec
 
 from rbuild.image.canonicaljson import canonical_json
-from rbuild.image.config import Config, Execution, base_history
+from rbuild.image.config import Config, Execution, HistoryEntry, base_history
 
 
-def derived_config(base: Config, variables: Mapping[str, str], labels: Mapping[str, str]) -> bytes:
-    """The configuration of `base` with variables and labels added, as JSON.
+def derived_history(base: Config, token: str) -> list[HistoryEntry]:
+    """The history of a derived base: an entry for each layer, and one that holds the token.
 
-    Its history has an entry for each layer, since Podman refuses or forgets one that does not fit.
+    Podman refuses or forgets a history that does not fit the layers. Its layer cache compares layers and
+    history, never configurations: layers that were built under another token are not found.
     """
+    return [*base_history(base), HistoryEntry(created_by=f"rbuild cache {token}", empty_layer=True)]
+
+
+def derived_config(base: Config, variables: Mapping[str, str], token: str) -> bytes:
+    """The configuration of `base` with variables added, and a history that keys the layer cache, as JSON."""
     before = base.config or Execution()
     env = dict(each.partition("=")[::2] for each in before.env or [])
     env |= variables
     execution = msgspec.structs.replace(
         before,
         env=[f"{name}={value}" for name, value in env.items()],
-        labels={**(before.labels or {}), **labels},
     )
-    return canonical_json(
-        msgspec.to_builtins(msgspec.structs.replace(base, config=execution, history=base_history(base)))
-    )
+    derived = msgspec.structs.replace(base, config=execution, history=derived_history(base, token))
+    return canonical_json(msgspec.to_builtins(derived))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
 from rbuild.image.changes import Changes
-from rbuild.image.tar import MAX_ENTRIES, Entry, Kind, TarReader, refused, shown
+from rbuild.image.tar import CHUNK, MAX_ENTRIES, Entry, Kind, TarReader, refused, shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _SHADOW = (b"etc/shadow", b"etc/shadow-")
 _MAX_HOPS = 8  # from a hard link to another one; archives have one
@@ -97,13 +101,15 @@ class LayerIndex(msgspec.Struct, frozen=True, array_like=True):
 _DECODER = msgspec.msgpack.Decoder(LayerIndex)
 
 
-def index_layer(file: BinaryIO) -> LayerIndex:
+def index_layer(file: BinaryIO, diff_id: Digest | None = None) -> LayerIndex:
     """Index a layer of any builder: an uncompressed tar, read once and to its end; it need not be seekable.
 
-    Raises RbuildError for what a layer must not hold; for a hard link to what the layer itself does not have
-    only when the index is applied to a tree.
+    Raises RbuildError for what a layer must not hold and, if `diff_id` is given, for another layer than that:
+    what an image's configuration says of its layers need not be true. A hard link to what the layer itself
+    does not have raises when the index is applied to a tree.
     """
-    reader = TarReader(file)
+    source = _Hashing(file)
+    reader = TarReader(io.BufferedReader(source, CHUNK))
     changes = Changes()
     contents: dict[int, tuple[bytes, bytes]] = {}
     for entry in reader:
@@ -111,6 +117,11 @@ def index_layer(file: BinaryIO) -> LayerIndex:
             contents[entry.offset] = _hashed(reader, excerpt_size(entry.path))
         changes.add(entry)
     changes.finish()
+    if diff_id is not None and source.digest() != diff_id:
+        raise RbuildError(
+            f"a layer is {source.digest()}, and the image's configuration says {diff_id}",
+            hint="the image is broken or forged: choose another one",
+        )
     entries = []
     for path in sorted(changes.given):
         entry = changes.given[path]
@@ -120,6 +131,27 @@ def index_layer(file: BinaryIO) -> LayerIndex:
                 entry = target  # It links to another hard link, or to what was replaced later in the archive.
         entries.append((path, node_of(entry, *contents.get(entry.offset, ()))))
     return LayerIndex(tuple(entries), tuple(sorted(changes.deleted)), tuple(sorted(changes.opaque)))
+
+
+class _Hashing(io.RawIOBase):
+    """Hashes what is read through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)
+        data = self._file.read(len(view))
+        self._hash.update(data)
+        view[: len(data)] = data
+        return len(data)
+
+    def digest(self) -> Digest:
+        return Digest(self._hash.hexdigest())
 
 
 def _hashed(reader: TarReader, excerpt: int) -> tuple[bytes, bytes]:

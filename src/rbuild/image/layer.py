@@ -16,7 +16,8 @@ from rbuild.image.codec import Sink
 from rbuild.image.index import LayerIndex, Node, Tree, excerpt_size, node_of
 from rbuild.image.normalise import Normaliser
 from rbuild.image.selection import Kept, Selection
-from rbuild.image.tar import CHUNK, END, Entry, Kind, TarReader, header, padding
+from rbuild.image.tar import CHUNK, Entry, Kind, TarReader
+from rbuild.image.ustar import END, header, padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,7 @@ class CanonicalLayer:
     diff_id: Digest
     size: int  # bytes of the uncompressed tar
     index: LayerIndex
-    raw_mtimes: dict[
-        bytes, int
-    ]  # of Python sources: what later steps of the same build saw; not in the image
+    raw_mtimes: dict[bytes, int]  # of Python sources: what later steps of the build saw
 
 
 def canonical_layer(
@@ -70,10 +69,11 @@ def canonical_layer(
         else:
             nodes.append((path, tar.add(each, selection)))
     diff_id, size = tar.finish()
+    # Of sources that change nothing as well: a later step may compile what this one only touched.
     raw_mtimes = {
-        each.entry.path: raw.mtime
-        for each in kept
-        if each.entry.path.endswith(b".py") and (raw := changes.content_of(each.entry.path))
+        path: raw.mtime
+        for path in changes.given
+        if path.endswith(b".py") and (raw := changes.content_of(path)) and raw.kind is Kind.FILE
     }
     return CanonicalLayer(diff_id, size, LayerIndex(tuple(nodes), tuple(sorted(gone))), raw_mtimes)
 

@@ -1,7 +1,7 @@
-"""Tar archives as layers have them: read from bytes, written as bytes.
+"""Tar archives as layers have them, read without decoding.
 
 Formats: ustar and pax (POSIX.1-2017, pax), GNU long names and base-256 numbers (tar manual, "Basic Tar
-Format"). Python's tarfile decodes names to text, reads headers ten times slower, and forgives what a layer
+Format"). Python's tarfile decodes names to text, reads headers slower, and forgives what a layer
 must not hold; hence a reader of our own.
 """
 
@@ -18,18 +18,16 @@ from rbuild.errors import RbuildError
 
 BLOCK = 512
 CHUNK = 1 << 20
-END = bytes(2 * BLOCK)  # the two zero blocks that end an archive
 
 _MAX_PAX = 1 << 20  # bytes of one extended header, or of one GNU long name
 _MAX_PATH = 4096  # PATH_MAX
 _MAX_DEPTH = 256
 MAX_ENTRIES = 1_000_000
 _MAX_NAMES = 256 << 20  # bytes of all names, link targets and xattrs of one archive
-_XATTR = b"SCHILY.xattr."
+XATTR = b"SCHILY.xattr."
 _ZERO = bytes(BLOCK)
 # name mode uid gid size mtime checksum type link magic+version uname gname devmajor devminor prefix
-_READ = struct.Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12x")
-_WRITE = struct.Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12x")
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12x")
 
 
 class Kind(enum.Enum):
@@ -55,7 +53,6 @@ _KINDS = {
     b"5": Kind.DIRECTORY,
     b"6": Kind.FIFO,
 }
-_TYPES = {kind: flag for flag, kind in _KINDS.items() if flag not in (b"\0", b"7")}
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -125,7 +122,7 @@ class TarReader:
                     raise refused(name, "the archive ends after an extended header")
                 self._check_end(name)
                 return
-            fields = _READ.unpack(block)
+            fields = _HEADER.unpack(block)
             previous, name = name, _text(fields[0])
             if _number(fields[6], name, "checksum") not in _checksums(block):
                 raise refused(name or previous, "its header's checksum is wrong")
@@ -195,9 +192,7 @@ class TarReader:
             if any(key.startswith(b"GNU.sparse.") for key in records):
                 raise refused(name, "it is a GNU sparse file, which an OCI layer must not hold")
             xattrs = tuple(
-                sorted(
-                    (key[len(_XATTR) :], value) for key, value in records.items() if key.startswith(_XATTR)
-                )
+                sorted((key[len(XATTR) :], value) for key, value in records.items() if key.startswith(XATTR))
             )
         name = long_name or name
         link = long_link or link
@@ -275,112 +270,6 @@ class TarReader:
             data = b"".join(parts)
         self._position += len(data)
         return data
-
-
-def header(entry: Entry) -> bytes:
-    """The header blocks of an entry: one ustar block, after a pax header if ustar cannot say it all.
-
-    Owner names are empty, and the pax header has neither time nor owner. Raises RbuildError for device
-    numbers that no header can hold.
-    """
-    path = entry.path + b"/" if entry.kind is Kind.DIRECTORY else entry.path
-    records: list[tuple[bytes, bytes]] = []
-    split = _split(path)
-    if split is None:
-        records.append((b"path", path))
-        split = b"", _ascii(path)
-    link = entry.link
-    if len(link) > 100 or not link.isascii():
-        records.append((b"linkpath", link))
-        link = _ascii(link)
-    size = _octal(entry.size, 11, b"size", records)
-    uid = _octal(entry.uid, 7, b"uid", records)
-    gid = _octal(entry.gid, 7, b"gid", records)
-    mtime = _octal(entry.mtime, 11, b"mtime", records)
-    records += ((_XATTR + key, value) for key, value in entry.xattrs)
-    if max(entry.device) >= 8**7:
-        raise refused(entry.path, f"no tar header holds the device number {entry.device}")
-    block = _block(
-        split[1], entry.mode, uid, gid, size, mtime, _TYPES[entry.kind], link, entry.device, split[0]
-    )
-    if not records:
-        return block
-    data = b"".join(_record(key, value) for key, value in sorted(records))
-    zero = b"%07o" % 0
-    length = b"%011o" % len(data)
-    pax = _block(b"PaxHeaders.0", 0, zero, zero, length, b"%011o" % 0, b"x", b"", (0, 0), b"")
-    return b"".join((pax, data, padding(len(data)), block))
-
-
-def padding(size: int) -> bytes:
-    """The zero bytes between a content of `size` bytes and the next header."""
-    return _ZERO[: -size % BLOCK]
-
-
-def _block(
-    name: bytes,
-    mode: int,
-    uid: bytes,
-    gid: bytes,
-    size: bytes,
-    mtime: bytes,
-    flag: bytes,
-    link: bytes,
-    device: tuple[int, int],
-    prefix: bytes,
-) -> bytes:
-    block = bytearray(
-        _WRITE.pack(
-            name,
-            b"%07o" % mode,
-            uid,
-            gid,
-            size,
-            mtime,
-            b"        ",
-            flag,
-            link,
-            b"ustar\00000",
-            b"%07o" % device[0],
-            b"%07o" % device[1],
-            prefix,
-        )
-    )
-    block[148:155] = b"%06o\0" % sum(block)
-    return bytes(block)
-
-
-def _octal(value: int, digits: int, key: bytes, records: list[tuple[bytes, bytes]]) -> bytes:
-    if 0 <= value < 8**digits:
-        return b"%0*o" % (digits, value)
-    records.append((key, b"%d" % value))
-    return b"%0*o" % (digits, 0)
-
-
-def _split(path: bytes) -> tuple[bytes, bytes] | None:
-    """A path as ustar's prefix and name, or None if it does not fit."""
-    if not path.isascii():
-        return None
-    if len(path) <= 100:
-        return b"", path
-    cut = path.rfind(b"/", 0, 156)
-    # A directory's own trailing slash is no place to cut: its name would be empty.
-    if cut <= 0 or cut == len(path) - 1 or len(path) - cut - 1 > 100:
-        return None
-    return path[:cut], path[cut + 1 :]
-
-
-def _ascii(name: bytes) -> bytes:
-    """What a reader without pax sees in place of a name: its ASCII, cut."""
-    return bytes(byte for byte in name if byte < 128)[:100]
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    rest = b" %s=%s\n" % (key, value)
-    length = len(rest) + len(str(len(rest)))
-    if len(str(length)) > len(str(len(rest))):
-        length += 1
-    return b"%d%s" % (length, rest)
 
 
 def _records(data: bytes, name: bytes) -> dict[bytes, bytes]:

@@ -98,6 +98,9 @@ class Connection:
 
     def _tunnel(self, line: socket.socket, target: str) -> None:
         host, _, port = target.rpartition(":")
+        if not host or not port.isdigit():
+            line.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
         line.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         first = _first_bytes(line)
         if first[:1] == bytes([_TLS_HANDSHAKE]):
@@ -129,6 +132,9 @@ class Connection:
         with tls:
             tls.settimeout(_IDLE)
             self._converse(tls, origin)
+            # Only so does an HTTP/1.0 client know that it has everything.
+            tls.settimeout(1)
+            tls.unwrap()
 
 
 def _next_event(protocol: h11.Connection, line: socket.socket) -> object:
@@ -193,8 +199,9 @@ def _url(event: h11.Request, origin: str | None) -> str:
     target = event.target.decode("latin-1")
     if origin is not None and target.startswith("/"):
         return origin + target
-    if urlsplit(target).netloc:
-        return target
+    with contextlib.suppress(ValueError):
+        if urlsplit(target).netloc:
+            return target
     raise Refused(400, "this is a proxy: the target of a request is a whole URL")
 
 

@@ -50,10 +50,12 @@ class Download:
             self._changed.notify_all()
 
     def finish(self, response: Response | None) -> None:
+        """All is there; `response` is what was recorded, if anything was. Does nothing after `fail`."""
         with self._changed:
-            self.response = response
-            self.size = self._visible = self._written
-            self._end()
+            if not self._ended:
+                self.response = response
+                self.size = self._visible = self._written
+                self._end()
 
     def fail(self, error: RbuildError) -> None:
         """The rest will not come. Does nothing after `finish`."""

@@ -17,7 +17,7 @@ from rbuild.sealed.reads import StepReads, listed_responses, recording_of, step_
 from rbuild.sealed.replies import Body, BytesBody, FileBody, NoBody, Reply, Request, asks_for_part, reply
 from rbuild.sealed.session import EMPTY, Answers, Session
 from rbuild.sealed.upstream import Unreachable
-from rbuild.sealed.urls import recorded_url
+from rbuild.sealed.urls import printable_url, recorded_url
 from rbuild.simpleindex import Page, file_key, render
 from rbuild.store import CorruptBlob, MissingBlob
 
@@ -128,7 +128,7 @@ class Exchange:
         hint: str | None = None,
     ) -> NoReturn:
         """Note that a request is not answered, and raise Refused."""
-        self._note(kind, url, reason, hint=hint)
+        self._note(kind, printable_url(url), reason, hint=hint)
         raise Refused(status, reason)
 
     # What the build wants to know afterwards
@@ -145,9 +145,12 @@ class Exchange:
             reads = [read for reads in self._reads.values() for read in reads.values()]
         until = time.monotonic() + timeout
         for coming in (read for read in reads if isinstance(read, _Coming)):
-            coming.download.wait_ended(max(0.0, until - time.monotonic()))
-            if coming.download.error is not None:
-                self._failed(coming, coming.download.error)
+            ended = coming.download.wait_ended(max(0.0, until - time.monotonic()))
+            error = coming.download.error
+            if not ended:
+                error = Unreachable(coming.request.url, f"still coming {timeout:g} s after the build's end")
+            if error is not None:
+                self._failed(coming, error)
 
     def observed(self) -> dict[int, StepReads]:
         """What each step has read, by its number; call `settle` first."""
@@ -223,9 +226,9 @@ class Exchange:
         self._remember(step, coming.key, coming)
         try:
             download.wait_begun()
-            whole_first = asks_for_part(request) and download.size is None
+            size_needed = asks_for_part(request) and download.size is None
             # The last bytes of an answer wait until it is recorded; where there are none, its head does.
-            if whole_first or not download.size or request.method == "HEAD":
+            if size_needed or download.size == 0 or request.method == "HEAD":
                 download.wait_ended()
             if download.error is not None:
                 raise download.error
@@ -242,7 +245,7 @@ class Exchange:
     def _failed(self, coming: _Coming, error: RbuildError) -> None:
         """Note what became of a download."""
         if not isinstance(error, Unreachable):
-            self._note(Kind.STORE, recorded_url(coming.request.url), error.problems[0].what)
+            self._note(Kind.STORE, printable_url(coming.request.url), error.problems[0].what)
         elif coming.expected is None:
             self._note(Kind.UNREACHABLE, error.url, error.why)
         else:

@@ -30,18 +30,18 @@ class Recorder:
         self._acceptor.start()
 
     def stop(self) -> None:
-        """End every connection, and wait until what the build asked for is in the store."""
+        """End every connection, and wait until what the build asked for is in the store.
+
+        That can take as long as a download takes. To be quick, close the Session first.
+        """
         self._stopped = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept, which close does not
-        if self._acceptor.is_alive():
-            self._acceptor.join()
+        while self._acceptor.is_alive():
+            self._hang_up()  # it may be waiting for a connection to end
+            self._acceptor.join(0.05)
         self._listener.close()
-        with self._lock:
-            still_open = dict(self._open)
-        for connection in still_open.values():
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        still_open = self._hang_up()
         self._exchange.settle()
         for thread in still_open:
             thread.join()
@@ -52,6 +52,14 @@ class Recorder:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
+
+    def _hang_up(self) -> list[threading.Thread]:
+        with self._lock:
+            still_open = dict(self._open)
+        for connection in still_open.values():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        return list(still_open)
 
     def _accept(self) -> None:
         while not self._stopped:

@@ -82,8 +82,12 @@ class Session:
         self._closed = False
 
     def close(self) -> None:
-        """Let nothing more come in."""
-        self._closed = True
+        """Let nothing more come in: what is still coming fails."""
+        with self._lock:
+            self._closed = True
+            coming = list(self._under_way.values())
+        for download in coming:
+            download.fail(RbuildError("interrupted"))
         self._upstream.close()
 
     def known(self, request: Request, url: str) -> Response | None:
@@ -134,6 +138,7 @@ class Session:
 
     def _join(self, key: tuple[str, ...], request: Request, expected: Response | None) -> Download:
         with self._lock:
+            self._check_open()
             download = self._under_way.get(key)
             if download is not None and download.attach():
                 return download
@@ -142,7 +147,7 @@ class Session:
         threading.Thread(
             target=self._run,
             args=(key, download, request, expected),
-            name=f"fetch {request.url}",
+            name="fetch",
             daemon=True,
         ).start()
         return download
@@ -230,7 +235,9 @@ class Session:
             with self._lock:
                 if _hash(url) in self._page_files:
                     return FILE_HEADERS
-        kept = {name: value for name, value in incoming.headers.items() if name in _KEPT}
+        kept = {
+            name: value for name, value in incoming.headers.items() if name in _KEPT and value.isprintable()
+        }
         if request.method == "HEAD" and incoming.size is not None:
             kept["content-length"] = str(incoming.size)
         if 300 <= incoming.status < 400:

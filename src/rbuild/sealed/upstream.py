@@ -22,13 +22,12 @@ from urllib3.util import SKIP_HEADER, Timeout
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
-from rbuild.sealed.urls import carries_secret, recorded_url
+from rbuild.sealed.urls import carries_secret, printable_url
 from rbuild.store import Blob, CorruptBlob, Store
 
 CHUNK = 256 << 10
 _MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_SKIPPED = ("user-agent", "accept-encoding", "host")  # what urllib3 would add of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class Unreachable(RbuildError):
     """A URL did not answer, or not to the end, however often it was asked."""
 
     def __init__(self, url: str, why: str) -> None:
-        named = _printable(url)
+        named = printable_url(url)
         super().__init__(why, where=Where(url=named), hint="check the network and the proxy settings")
         self.url = named
         self.why = why
@@ -194,8 +193,7 @@ class Upstream:
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: BinaryIO | None
     ) -> urllib3.BaseHTTPResponse:
-        sent: dict[str, Any] = {**dict.fromkeys(_SKIPPED[:1], SKIP_HEADER), **headers}
-        sent["accept-encoding"] = "identity"
+        sent: dict[str, Any] = {"user-agent": SKIP_HEADER, **headers, "accept-encoding": "identity"}
         if body is not None:
             sent["content-length"] = str(body.seek(0, 2))
             body.seek(0)
@@ -267,7 +265,7 @@ def fetch(
 def _final(upstream: Upstream, url: str) -> Incoming:
     address = url
     for _ in range(_MAX_REDIRECTS):
-        incoming = upstream.receive("GET", address, {})
+        incoming = upstream.receive("GET", address, {"user-agent": "rbuild"})
         if incoming.status == 200:
             return incoming
         incoming.close()
@@ -293,13 +291,6 @@ def _is_distrust(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     text = str(error).partition(": ")[2] if isinstance(error, HTTPError) else str(error)
     return f"{type(error).__name__}: {text or error}"[:300]
-
-
-def _printable(url: str) -> str:
-    try:
-        return recorded_url(url)
-    except ValueError:
-        return url.partition("?")[0][:500]
 
 
 def _refuse_local(connection: HTTPConnection) -> None:

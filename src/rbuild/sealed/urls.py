@@ -44,6 +44,14 @@ def recorded_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path or "/", _without_signature(parts.query), ""))
 
 
+def printable_url(url: str) -> str:
+    """`url` for a message: as in a recording or, where it is no URL at all, without what may be secret."""
+    try:
+        return recorded_url(url)
+    except ValueError:
+        return url.partition("?")[0].rpartition("@")[2][:500]
+
+
 def carries_secret(url: str) -> bool:
     """Whether `url`, which may be relative, has a user, a signature or a token in it."""
     parts = urlsplit(url)

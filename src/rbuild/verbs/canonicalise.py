@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +20,10 @@ from rbuild.image.config import (
     HistoryEntry,
     Platform,
     RootFs,
-    base_history,
     canonical_config,
     read_config,
 )
+from rbuild.image.derived import derived_history
 from rbuild.image.index import LayerIndex, Tree, index_layer
 from rbuild.image.layer import canonical_layer
 from rbuild.image.manifest import OCI_CONFIG, Descriptor, Manifest, canonical_manifest, read_manifest
@@ -55,12 +55,11 @@ def canonicalise(
     instructions: Sequence[Instruction],
     inputs: Inputs,
     injected: Mapping[str, str],
-    labels: Collection[str],
     store: Store,
 ) -> ImageLock:
     """Write the canonical form of an image that `podman save` wrote into the folder `raw` into the store.
 
-    `instructions` made the image on top of `base`; `injected` and `labels` are what rbuild put into the
+    `instructions` made the image on top of `base`; `injected` are the variables that rbuild put into the
     base's configuration. Raises RbuildError for an image that is not what such a build makes.
     """
     manifest = read_manifest((raw / "manifest.json").read_bytes())
@@ -80,7 +79,6 @@ def canonicalise(
             committed,
             base=base.config if base else None,
             injected_env=injected,
-            injected_labels=labels,
             epoch=inputs.epoch,
             platform=Platform.parse(inputs.platform),
             history=entries,
@@ -100,7 +98,7 @@ def _own_history(
 
     Podman writes one entry for each instruction, and one for each ONBUILD trigger of the base before them.
     """
-    below = len(base_history(base.config)) if base else 0
+    below = len(derived_history(base.config, "")) if base else 0
     own = (committed.history or [])[below:]
     execution = base.config.config if base else None
     triggers = (execution.on_build if execution else None) or []
@@ -178,7 +176,8 @@ class _Layers:
         """A canonical layer is a function of these."""
         parts = [str(FORM), str(self._inputs.epoch), self._inputs.codec, *self._inputs.normalisers, str(raw)]
         for diff_id, raw_mtimes in self._below:
-            parts += [str(diff_id), Digest.of(msgspec.msgpack.encode(raw_mtimes, order="sorted")).hex]
+            times = Digest.of(msgspec.msgpack.encode(sorted(raw_mtimes.items())))
+            parts += [str(diff_id), str(times)]
         return Digest.of("\0".join(parts).encode()).hex
 
     def _remembered(self, key: str) -> _Memo | None:
@@ -229,7 +228,7 @@ def index_of(store: Store, descriptor: Descriptor, diff_id: Digest) -> LayerInde
         except RbuildError:
             pass  # of another version of rbuild
     with store.open(descriptor.digest) as file:
-        index = index_layer(decompressed(file, descriptor.media_type))
+        index = index_layer(decompressed(file, descriptor.media_type), diff_id)
     store.cache("indexes", diff_id.hex, index.to_bytes())
     return index
 
@@ -262,7 +261,6 @@ def debian_image(
             committed,
             base=None,
             injected_env={},
-            injected_labels=(),
             epoch=epoch,
             platform=system,
             history=[HistoryEntry(created_by=created_by)],

@@ -16,7 +16,6 @@ from rbuild.containerfile.model import Instruction
 from rbuild.containerfile.render import render, uses_heredocs
 from rbuild.containerfile.steps import Steps, step_lines
 from rbuild.context import copy_to
-from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit, Output, StepStarted
 from rbuild.image.derived import derived_config
@@ -39,7 +38,6 @@ from rbuild.verbs.canonicalise import ReadyBase, canonicalise
 from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import Workspace
 
-CACHE_LABEL = "rbuild.cache"
 _HEREDOC_PODMAN = (5, 0, 0)
 _LAST_LINES = 12
 _NO_SPACE = "no space left on device"
@@ -128,7 +126,7 @@ class _Token(msgspec.Struct, frozen=True):
 
 
 def _cache_token(job: Job) -> str:
-    """A name that Podman's layer cache is keyed by, through a label of the base.
+    """A name that Podman's layer cache is keyed by, through the history of the base.
 
     Podman compares instructions, copied files and the base, not what a RUN read from the network. A token
     stands for responses: as long as all that its layers read is still locked as it was read, they are valid.
@@ -136,15 +134,10 @@ def _cache_token(job: Job) -> str:
     store, key = job.workspace.store, job.inputs.cache_key(job.name)
     if job.cached and (data := store.cached("tokens", key)):
         with contextlib.suppress(msgspec.MsgspecError):
-            token = msgspec.msgpack.decode(data, type=_Token, dec_hook=_read_digest)
+            token = msgspec.msgpack.decode(data, type=_Token)
             if job.locked.merged(token.recording) == job.locked:
                 return token.name
     return secrets.token_hex(16)
-
-
-def _read_digest(kind: type, value: object) -> object:
-    assert kind is Digest
-    return Digest.parse(str(value))
 
 
 def _hand_in(job: Job, base: ReadyBase, token: str, scratch: Path) -> str:
@@ -153,7 +146,7 @@ def _hand_in(job: Job, base: ReadyBase, token: str, scratch: Path) -> str:
     if job.podman.image_exists(name):
         return name
     variables = environment.variables(job.inputs.epoch)
-    config = derived_config(base.config, variables, {CACHE_LABEL: token})
+    config = derived_config(base.config, variables, token)
     store = job.workspace.store
     blob = store.put(config)
     descriptor = Descriptor(media_type=OCI_CONFIG, digest=blob.digest, size=blob.size)
@@ -201,12 +194,14 @@ class _Follower:
             self.instruction = self._steps.find(text) or self.instruction
             if self.instruction:
                 self._instructions[self.number] = self.instruction
+                said = self.instruction.original
             line = self.where(self.number).line
             self._emit(StepStarted(stage=self._stage, number=number, total=total, text=said, line=line))
             self.last.clear()
             return
         if layer := layer_of(text):
-            self.layers[self.number] = layer
+            # A cached layer is announced twice, the second time as if it were new.
+            self.layers.setdefault(self.number, layer)
             return
         self.last = [*self.last[1 - _LAST_LINES :], text]
         self._emit(Output(stage=self._stage, text=text))
@@ -242,7 +237,7 @@ def _recording(job: Job, token: str, built: _Built) -> Recording:
     if not complete:
         recording = job.locked.merged(recording)
     if job.cached:
-        data = msgspec.msgpack.encode(_Token(token, recording), enc_hook=str)
+        data = msgspec.msgpack.encode(_Token(token, recording))
         store.cache("tokens", job.inputs.cache_key(job.name), data)
     return recording
 
@@ -368,7 +363,6 @@ def _export(job: Job, image_id: str, scratch: Path) -> ImageLock:
             instructions=chain.instructions,
             inputs=job.inputs,
             injected=environment.variables(job.inputs.epoch),
-            labels=(CACHE_LABEL,),
             store=job.workspace.store,
         )
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import time
 
 import pytest
@@ -14,8 +15,9 @@ from rbuild.errors import RbuildError
 from rbuild.plain import plain
 from rbuild.recording import Recording
 from rbuild.sealed.exchange import Kind
+from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Unreachable, Upstream, fetch
-from rbuild.store import BlobWriter
+from rbuild.store import BlobWriter, Store
 
 DATA = b"".join(b"%07d\n" % number for number in range(100_000))
 
@@ -268,6 +270,59 @@ def test_a_build_may_not_reach_the_host_itself(site, building):
         answered = build.curl("-i", url)
     assert answered.startswith(b"HTTP/1.1 502") and b"this host itself" in answered
     assert not site.asked
+
+
+def test_a_proxy_of_the_host_is_used_unless_the_host_is_excepted(site, building, store):
+    url = site.serve("/file", b"through a proxy")
+    with building() as proxy:
+        address = f"http://{proxy.address[0]}:{proxy.address[1]}"
+        for excepted, requests in (("", 1), ("127.0.0.2", 0)):
+            upstream = Upstream({"http": address, "no": excepted}, patience=QUICK, local=True)
+            session = Session(Store(store.root.with_name(f"other{requests}")), upstream, note=print)
+            before = len(proxy.exchange.recording().responses)
+            with building(session=session) as build:
+                assert build.curl(url) == b"through a proxy"
+            session.close()
+            proxy.exchange.settle()
+            assert len(proxy.exchange.recording().responses) == 1
+            if requests:
+                assert before == 0
+    assert len(site.asked) == 2
+
+
+def test_an_interrupted_run_does_not_wait_for_the_network(site, building, store):
+    def endless(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 10)
+        time.sleep(20)
+
+    site.answers["/endless"] = endless
+    session = Session(store, Upstream({}, local=True), note=print)
+    with building(session=session) as build:
+        client = subprocess.Popen(
+            ["curl", "-sS", site.url("/endless")], env=build.env, stderr=subprocess.PIPE
+        )
+        while not site.asked:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        began = time.monotonic()
+        session.close()
+    assert time.monotonic() - began < 3
+    assert client.wait(10) != 0
+    client.communicate()
+    assert build.exchange.recording() == Recording()
+
+
+def test_a_recorder_ends_though_every_place_is_taken(building, monkeypatch):
+    monkeypatch.setattr("rbuild.sealed.recorder._MOST_CONNECTIONS", 2)
+    with contextlib.ExitStack() as stack, building() as build:
+        for _ in range(4):
+            stack.enter_context(socket.create_connection(build.address))
+        time.sleep(0.2)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
 
 
 def test_fetch_brings_a_file_or_an_error(site, store):

@@ -23,6 +23,8 @@ _ALL: tuple[Normaliser, ...] = (
         rb"var/log/(?:apt/.+|(?:dpkg|alternatives|bootstrap)\.log)",
     ),
     LeftBehind("package-backups", rb"var/(?:cache/debconf|lib/dpkg)/[^/]+-old"),
+    # The vfs storage driver also loses their changes where size and mtime stay the same.
+    LeftBehind("account-backups", rb"etc/(?:passwd|shadow|group|gshadow|subuid|subgid)-"),
     LeftBehind("ldconfig-cache", rb"var/cache/ldconfig/aux-cache"),
     LeftBehind("apt-cache", rb"var/cache/apt/(?:[^/]+\.bin|archives/(?:partial/)?[^/]+\.deb)"),
     LeftBehind("apt-lists", rb"var/lib/apt/lists/.+"),

@@ -24,7 +24,7 @@ class LeftBehind:
 
     def normalise(self, entry: Entry, view: LayerView) -> Outcome:
         """Drop what matches."""
-        return DROP if entry.path.startswith(b"var/") and self._pattern.fullmatch(entry.path) else None
+        return DROP if self._pattern.fullmatch(entry.path) else None
 
     def deletes(self, view: LayerView) -> Iterable[bytes]:
         """Nothing."""
