@@ -130,8 +130,9 @@ def canonical_config(
     """The canonical configuration of what Podman committed.
 
     `base` is the configuration of the image that the build began from; None for `FROM scratch`. A variable
-    of `injected_env` that still has the injected value gets the base's own back, or goes. `history` is the build's own part, which follows the base's; `diff_ids` are of all
-    layers, lowest first. Raises RbuildError if history and layers do not fit together.
+    of `injected_env` that still has the injected value gets the base's own back, or goes. `history` is the
+    build's own part, which follows the base's; `diff_ids` are of all layers, lowest first.
+    Raises RbuildError if history and layers do not fit together.
     """
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     own = [msgspec.structs.replace(entry, created=created) for entry in history]

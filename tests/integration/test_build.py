@@ -1,0 +1,66 @@
+"""`rbuild all` and what follows it, on a small project."""
+
+from __future__ import annotations
+
+from conftest import Layouts, World, project_file
+
+CONTAINERFILE = """\
+FROM localhost/base:1
+RUN busybox echo hello > /greeting
+COPY file.txt /data/
+WORKDIR /data/made
+CMD ["busybox", "cat", "/greeting"]
+"""
+
+
+def small_project(world: World, layouts: Layouts) -> None:
+    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    world.write(
+        {
+            "rbuild.yaml": project_file(
+                bases, {"one": {"containerfile": "Containerfile", "context": "context"}}
+            ),
+            "Containerfile": CONTAINERFILE,
+            "context/file.txt": "text\n",
+        }
+    )
+
+
+def test_a_second_run_has_nothing_to_do(world: World, layouts: Layouts) -> None:
+    small_project(world, layouts)
+    (first,) = world.json("all")
+    before = (world.project / "rbuild.lock").read_bytes()
+    (second,) = world.json("all")
+    assert first["outcome"] == "built"
+    assert second["outcome"] == "up to date"
+    assert first["digest"] == second["digest"] == world.digests()["one"]
+    assert (world.project / "rbuild.lock").read_bytes() == before
+
+
+def test_the_image_in_podman_has_the_locked_digest(world: World, layouts: Layouts) -> None:
+    small_project(world, layouts)
+    world.ok("all")
+    found = world.podman("image", "inspect", "--format", "{{.Digest}}", "localhost/demo/one:latest")
+    assert found.strip() == world.digests()["one"]
+
+
+def test_offline_from_nothing_gives_the_same_digest(world: World, layouts: Layouts) -> None:
+    small_project(world, layouts)
+    world.ok("all")
+    before = world.digests()
+    for blob in before.values():
+        (world.store / "blobs" / "sha256" / blob.removeprefix("sha256:")).unlink()
+    world.forget_images()
+    (result,) = world.json("all", "--offline")
+    assert result["outcome"] == "built"
+    assert world.digests() == before
+
+
+def test_verify_says_identical(world: World, layouts: Layouts) -> None:
+    small_project(world, layouts)
+    world.ok("all")
+    images = world.podman("images", "--all", "--quiet")
+    (found,) = world.json("verify")
+    assert found["verdict"] == "identical"
+    assert found["built"] == found["locked"] == world.digests()["one"]
+    assert world.podman("images", "--all", "--quiet") == images
