@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rbuild.errors import RbuildError, Where
-from rbuild.process import run
+from rbuild.process import Process, run
 
 _NO_SPACE = "no space left on device"
 
@@ -59,17 +60,20 @@ class Podman:
             named.setdefault(name, set()).add(digest)
         return named
 
-    def save(self, image: str, folder: Path) -> None:
-        """Write an image into `folder` (which is made), layers uncompressed, in Docker's form.
+    @contextlib.contextmanager
+    def saved(self, image: str) -> Iterator[BinaryIO]:
+        """An image as a stream, layers uncompressed, in Docker's form, which is the one that loses nothing.
 
-        Docker's form is the one that loses nothing: an OCI configuration as Podman writes it has no
-        HEALTHCHECK, ONBUILD and SHELL.
+        An OCI configuration as Podman writes it has no HEALTHCHECK, ONBUILD and SHELL. Raises RbuildError
+        at the end of the block if Podman failed.
         """
-        argv = self.argv(
-            "save", "--quiet", "--uncompressed", "--format", "docker-dir", "--output", str(folder)
-        )
-        with podman_space(self):
-            run([*argv, image], env=self.env)
+        argv = self.argv("save", "--quiet", "--format", "docker-archive", image)
+        process = Process(argv, env=self.env)
+        try:
+            yield process.stdout
+            process.finish()
+        finally:
+            process.end()
 
     def remove_tree(self, folder: Path) -> None:
         """Remove a folder whose files belong to the user's subordinate ids."""

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from rbuild.errors import RbuildError
 
@@ -93,6 +93,19 @@ class Process:
     @property
     def ended(self) -> bool:
         return self._popen.poll() is not None
+
+    @property
+    def stdout(self) -> BinaryIO:
+        """What the child prints, as it prints it."""
+        assert self._popen.stdout is not None
+        return self._popen.stdout  # type: ignore[return-value]
+
+    def finish(self) -> None:
+        """Wait for a child whose output was read to its end. Raises RbuildError unless it exits with 0."""
+        _, err = self.communicate(None, None)
+        completed = Completed(self.argv, self.wait(), "", err.decode(errors="replace"))
+        if completed.returncode != 0:
+            raise failure(completed)
 
     def lines(self, on_line: Callable[[str], None]) -> None:
         """Hand every line of standard output to `on_line`, until it ends."""

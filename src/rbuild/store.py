@@ -83,6 +83,10 @@ class BlobWriter:
         self.size += len(data)
         return len(data)
 
+    def open(self) -> int:
+        """A descriptor that reads what was written so far; the caller closes it."""
+        return os.open(self._path, os.O_RDONLY)
+
     @property
     def digest(self) -> Digest:
         """The digest of what was written so far."""

@@ -39,7 +39,7 @@ class Download:
     def begin(self, status: int, headers: Mapping[str, str], size: int | None, writer: BlobWriter) -> None:
         with self._changed:
             self.status, self.headers, self.size = status, headers, size
-            self._descriptor = os.open(writer._path, os.O_RDONLY)
+            self._descriptor = writer.open()
             self._begun = True
             self._changed.notify_all()
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from rbuild.archive import RawImage
 from rbuild.containerfile.model import Instruction
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
@@ -21,12 +22,11 @@ from rbuild.image.config import (
     Platform,
     RootFs,
     canonical_config,
-    read_config,
 )
 from rbuild.image.derived import derived_history
 from rbuild.image.index import LayerIndex, Tree, index_layer
 from rbuild.image.layer import canonical_layer
-from rbuild.image.manifest import OCI_CONFIG, Descriptor, Manifest, canonical_manifest, read_manifest
+from rbuild.image.manifest import OCI_CONFIG, Descriptor, Manifest, canonical_manifest
 from rbuild.image.normalise import NORMALISERS
 from rbuild.lock import ImageLock, LayerLock
 from rbuild.plan import FORM, Inputs
@@ -49,7 +49,7 @@ class ReadyBase:
 
 
 def canonicalise(
-    raw: Path,
+    raw: RawImage,
     *,
     base: ReadyBase | None,
     instructions: Sequence[Instruction],
@@ -57,26 +57,24 @@ def canonicalise(
     injected: Mapping[str, str],
     store: Store,
 ) -> ImageLock:
-    """Write the canonical form of an image that `podman save` wrote into the folder `raw` into the store.
+    """Write the canonical form of an image that Podman committed into the store.
 
     `instructions` made the image on top of `base`; `injected` are the variables that rbuild put into the
     base's configuration. Raises RbuildError for an image that is not what such a build makes.
     """
-    manifest = read_manifest((raw / "manifest.json").read_bytes())
-    committed = read_config((raw / manifest.config.digest.hex).read_bytes())
-    history = _own_history(committed, base, instructions)
+    history = _own_history(raw.config, base, instructions)
     layers = _Layers(store, inputs, base)
-    above = manifest.layers[len(base.manifest.layers) if base else 0 :]
+    above = raw.config.diff_ids[len(base.config.diff_ids) if base else 0 :]
     if len(above) != sum(not entry.empty_layer for entry in history):
         raise _unexpected(f"{len(above)} layers for {len(history)} instructions")
     rest = iter(above)
     entries: list[HistoryEntry] = []
     for entry in history:
-        kept = entry.empty_layer or layers.add(raw / (layer := next(rest)).digest.hex, layer.digest)
+        kept = entry.empty_layer or layers.add(next(rest), raw.layers)
         entries.append(entry if kept else msgspec.structs.replace(entry, empty_layer=True))
     config = store.put(
         canonical_config(
-            committed,
+            raw.config,
             base=base.config if base else None,
             injected_env=injected,
             epoch=inputs.epoch,
@@ -153,12 +151,12 @@ class _Layers:
             for diff_id, descriptor in zip(self.diff_ids, self.descriptors, strict=True)
         )
 
-    def add(self, path: Path, raw: Digest) -> bool:
-        """Add the canonical form of the layer at `path`; False if it changes nothing."""
+    def add(self, raw: Digest, files: Mapping[Digest, Path]) -> bool:
+        """Add the canonical form of a layer, given by its diff id; False if it changes nothing."""
         key = self._key(raw)
         memo = self._remembered(key)
         if memo is None:
-            with path.open("rb") as source:
+            with files[raw].open("rb") as source:
                 memo = self._write(source)
             self._store.cache("layers", key, msgspec.msgpack.encode(memo))
         if not memo.blob:

@@ -87,6 +87,7 @@ class Pipeline:
         except BaseException:
             for future in futures.values():
                 future.cancel()
+            self._session.close()  # or a recorder waits for what its build does not want any more
             stop_all()
             pool.shutdown(wait=True)
             end_all()

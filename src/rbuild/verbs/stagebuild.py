@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from rbuild.archive import unpack
 from rbuild.containerfile.chain import image_chain
 from rbuild.containerfile.model import Instruction
 from rbuild.containerfile.render import render, uses_heredocs
@@ -40,6 +40,7 @@ from rbuild.verbs.workspace import Workspace
 
 _HEREDOC_PODMAN = (5, 0, 0)
 _LAST_LINES = 12
+_INDEX_HINT = "the lock pins what a package index offers; if a requirement changed: rbuild lock --upgrade {}"
 _NO_SPACE = "no space left on device"
 
 
@@ -315,6 +316,7 @@ def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> Rb
                 what=f"stage {job.name}: {what} failed with exit code {exit_code}{said}\n"
                 f"  the whole output: {job.log}",
                 where=follower.where(follower.number),
+                hint=_INDEX_HINT.format(job.name) if job.locked.indexes and not exchange.failures else None,
             )
         )
     problems += [
@@ -354,16 +356,16 @@ def _export(job: Job, image_id: str, scratch: Path) -> ImageLock:
         platform=job.inputs.platform,
         target=job.source.stage.target,
     )
-    raw = scratch / "raw"
-    job.podman.save(image_id, raw)
-    try:
-        return canonicalise(
-            raw,
-            base=job.bases[job.source.uses[chain.base]] if chain.base else None,
-            instructions=chain.instructions,
-            inputs=job.inputs,
-            injected=environment.variables(job.inputs.epoch),
-            store=job.workspace.store,
-        )
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
+    base = job.bases[job.source.uses[chain.base]] if chain.base else None
+    layers = scratch / "layers"
+    layers.mkdir()
+    with job.workspace.store.space(), job.podman.saved(image_id) as stream:
+        raw = unpack(stream, layers, known=base.config.diff_ids if base else ())
+    return canonicalise(
+        raw,
+        base=base,
+        instructions=chain.instructions,
+        inputs=job.inputs,
+        injected=environment.variables(job.inputs.epoch),
+        store=job.workspace.store,
+    )

@@ -19,7 +19,7 @@ from rbuild.sealed.authority import Authority
 from rbuild.sealed.exchange import Kind
 from rbuild.sealed.reads import StepReads, recording_of
 from rbuild.sealed.session import Session
-from rbuild.sealed.upstream import Upstream
+from rbuild.sealed.upstream import Patience, Upstream
 
 MODIFIED = "Mon, 01 Jun 2026 10:00:00 GMT"
 
@@ -217,6 +217,36 @@ def test_a_range_is_served_while_the_rest_is_still_coming(site, building):
         go_on.set()
         assert build.curl("-r", "-5", site.url("/slow")) == b"b" * 5
     assert len(site.asked) == 1
+
+
+def test_a_body_of_unknown_size_reaches_the_client_while_it_comes(site, building):
+    go_on = threading.Event()
+
+    def slow(handler):
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for part in (b"early", b"middle"):
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            time.sleep(0.1)
+        assert go_on.wait(30)
+        handler.wfile.write(b"4\r\nlate\r\n0\r\n\r\n")
+
+    site.answers["/slow"] = slow
+    host = site.url("")[len("http://") :]
+    patience = Patience(read=20)
+    with building(patience=patience) as build, socket.create_connection(build.address) as client:
+        client.settimeout(10)
+        client.sendall(f"GET http://{host}/slow HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        received = b""
+        while b"early" not in received:
+            received += client.recv(1000)
+        assert b"late" not in received
+        go_on.set()
+        while not received.endswith(b"0\r\n\r\n"):
+            received += client.recv(1000)
+    (response,) = build.exchange.recording().responses
+    assert response.size == len(b"earlymiddlelate")
 
 
 def test_requests_one_after_another_on_one_connection(site, building):

@@ -1,0 +1,74 @@
+"""kill -9 at any moment: nothing is torn, nothing goes on running, and the next run puts all right."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+from conftest import Layouts, World
+from leftovers import (
+    assert_no_containers,
+    assert_nothing_runs,
+    assert_store_is_sound,
+    processes,
+    scratch,
+    two_stages,
+)
+
+KILLS = 10
+BETWEEN = 5  # kills before a run may go on to its end
+
+
+def test_kill_at_fifty_random_moments(world: World, layouts: Layouts) -> None:
+    chance = random.Random(20260401)
+    two_stages(world, layouts, one="busybox sleep 0.2; busybox echo one > /made")
+    began = time.monotonic()
+    world.ok("all")
+    duration = time.monotonic() - began
+    digests = world.digests()
+    killed = 0
+    while killed < KILLS:
+        if killed % BETWEEN == 0:
+            _force_work(world, chance)
+        process = world.start("all", "--quiet")
+        try:
+            process.wait(chance.uniform(0.05, duration))
+        except Exception:
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        if process.returncode == 0:
+            assert world.digests() == digests
+            _force_work(world, chance)
+            continue
+        assert process.returncode == -signal.SIGKILL
+        killed += 1
+        assert_nothing_runs(world, 5)
+        _assert_lock_is_whole(world, digests)
+        assert_store_is_sound(world)
+        if killed % BETWEEN == 0:
+            world.ok("all")
+            assert world.digests() == digests
+            assert scratch(world) == []
+            assert_no_containers(world)
+    assert processes(world) == {}
+
+
+def _force_work(world: World, chance: random.Random) -> None:
+    """Take away something that the next run has to make again."""
+    what = chance.choice(["lock", "store", "images", "all of it"])
+    if what in ("lock", "all of it"):
+        (world.project / "rbuild.lock").unlink(missing_ok=True)
+    if what in ("store", "all of it"):
+        world.forget_store()
+    if what in ("images", "all of it"):
+        world.forget_images()
+
+
+def _assert_lock_is_whole(world: World, digests: dict[str, str]) -> None:
+    """Absent, or with whole stages only; `rbuild status` reads it."""
+    if not (world.project / "rbuild.lock").exists():
+        return
+    world.ok("status")
+    assert world.digests().items() <= digests.items()

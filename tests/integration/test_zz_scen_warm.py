@@ -1,0 +1,2 @@
+def test_warm(layouts):
+    layouts["python"]; layouts["tiny"]; layouts["node"]

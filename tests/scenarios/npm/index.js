@@ -1,0 +1,3 @@
+require("express");
+require("chalk");
+console.log(require("semver").valid("v1.2.3"));
