@@ -170,15 +170,20 @@ class Terminal:
         from rich.table import Table
         from rich.text import Text
 
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True, style="bold")
-        grid.add_column(no_wrap=True, justify="right")
-        grid.add_column(no_wrap=True, justify="right", style="cyan")
-        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
         with self._lock:
-            for name, line in sorted(self._lines.items()):
-                seconds = int(time.monotonic() - line.started)
-                grid.add_row(name, line.step, f"{seconds} s", Text(printable(line.last)))
+            lines = sorted(self._lines.items())
+        now = time.monotonic()
+        rows = [(name, line.step, f"{int(now - line.started)} s", line.last) for name, line in lines]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        rest = max(self._console.width - sum(widths) - 2 * 4, 10)
+        grid = Table.grid(padding=(0, 2))
+        for width, style in zip(widths, ("bold", "", "cyan"), strict=True):
+            grid.add_column(no_wrap=True, min_width=width, style=style)
+        grid.add_column(no_wrap=True, style="dim")
+        for name, step, elapsed, last in rows:
+            text = Text(" ".join(printable(last).split()))
+            text.truncate(rest, overflow="ellipsis")
+            grid.add_row(name, step, elapsed, text)
         return grid
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -61,7 +62,7 @@ def _force_work(world: World, chance: random.Random) -> None:
     if what in ("lock", "all of it"):
         (world.project / "rbuild.lock").unlink(missing_ok=True)
     if what in ("store", "all of it"):
-        world.forget_store()
+        shutil.rmtree(world.store, ignore_errors=True)
     if what in ("images", "all of it"):
         world.forget_images()
 

@@ -14,9 +14,14 @@ def derived_history(base: Config, token: str) -> list[HistoryEntry]:
     """The history of a derived base: an entry for each layer, and one that holds the token.
 
     Podman refuses or forgets a history that does not fit the layers. Its layer cache compares layers and
-    history, never configurations: layers that were built under another token are not found.
+    history, never configurations: layers that were built under another token are not found. Every entry has
+    a time, since Buildah would make one up for the image that it derives, and then find the two different.
     """
-    return [*base_history(base), HistoryEntry(created_by=f"rbuild cache {token}", empty_layer=True)]
+    entries = [*base_history(base), HistoryEntry(created_by=f"rbuild cache {token}", empty_layer=True)]
+    return [
+        entry if entry.created else msgspec.structs.replace(entry, created="1970-01-01T00:00:00Z")
+        for entry in entries
+    ]
 
 
 def derived_config(base: Config, variables: Mapping[str, str], token: str) -> bytes:

@@ -1,2 +1,0 @@
-def test_warm(layouts):
-    layouts["python"]; layouts["tiny"]; layouts["node"]
