@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -44,3 +46,77 @@ def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made if it is not there."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Scratch:
+    """Folders side by side in one, each gone when its maker is done with it.
+
+    A maker that is alive holds the lock of what it made; a killed one has let go. When nobody is at work,
+    whoever comes next clears what killed ones left.
+    """
+
+    def __init__(self, root: Path, guard: Path, clear: Callable[[Path], None] | None = None) -> None:
+        """`guard` is the file to lock while something is made; `clear` removes what rmtree cannot."""
+        self._root = root
+        self._guard = guard
+        self._clear = clear
+
+    @contextlib.contextmanager
+    def folder(self, prefix: str) -> Iterator[Path]:
+        """A private folder (mode 700). Raises OSError."""
+        with contextlib.ExitStack() as stack:
+            with locked(self._guard):
+                self._sweep()
+                path = Path(tempfile.mkdtemp(dir=self._root, prefix=prefix))
+                stack.callback(self._remove, path)
+                fcntl.flock(stack.enter_context((path / ".alive").open("wb")), fcntl.LOCK_EX)
+            yield path
+
+    def _remove(self, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        if self._clear is not None and path.exists():
+            self._clear(path)
+
+    def _sweep(self) -> None:
+        dead = []
+        for left in self._root.iterdir():
+            if left == self._guard:
+                continue
+            try:
+                with (left / ".alive" if left.is_dir() else left).open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # somebody is at work, and may rely on what looks dead
+            except OSError:
+                pass  # gone since, or killed before it was marked as alive
+            dead.append(left)
+        for left in dead:
+            if not left.is_dir():
+                left.unlink(missing_ok=True)
+            elif self._clear is not None:
+                self._clear(left)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def runtime_scratch(environment: Callable[[str], str | None], clear: Callable[[Path], None]) -> Scratch:
+    """Scratch folders with short paths, for sockets: of this user alone, gone with the session or the boot.
+
+    Raises OSError, also where another user has taken the name.
+    """
+    runtime = environment("XDG_RUNTIME_DIR")
+    root = Path(runtime or tempfile.gettempdir()) / f"rbuild-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(mode=0o700)
+    status = root.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o777 != 0o700:
+        raise PermissionError(errno.EPERM, "is not a private folder of this user", str(root))
+    return Scratch(root, root / "lock", clear)

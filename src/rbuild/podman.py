@@ -6,9 +6,10 @@ Building goes through the command, since podman-py's `images.build` drops option
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,13 @@ from typing import BinaryIO
 from rbuild.errors import RbuildError, Where
 from rbuild.process import Process, run
 
+BASES = "localhost/rbuild/base"  # what the bases that are handed to builds are called
 _NO_SPACE = "no space left on device"
+_REMOVE = """\
+awk -v folder="$2" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+while read -r place; do umount -l "$(printf %b "$place")"; done
+rm -rf -- "$1"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,33 @@ class Podman:
             process.end()
 
     def remove_tree(self, folder: Path) -> None:
-        """Remove a folder whose files belong to the user's subordinate ids."""
-        run(self.argv("unshare", "rm", "-rf", "--", str(folder)), env=self.env, check=False)
+        """Remove a folder whose files belong to the user's subordinate ids, and what is mounted in it."""
+        # A mount of Podman's lives on with its pause process. The kernel's list has a space as \040.
+        listed = f"{folder.resolve()}/".replace(" ", "\\040")
+        argv = self.argv("unshare", "sh", "-c", _REMOVE, "sh", str(folder), listed)
+        run(argv, env=self.env, check=False)
+
+    def clear(self, folder: Path) -> None:
+        """Remove the scratch folder of a build that was killed, and what else that build left."""
+        with contextlib.suppress(OSError, RbuildError):
+            found = re.search(rf"{re.escape(BASES)}:([0-9a-f]+)-", (folder / "Containerfile").read_text())
+            if found:
+                self._remove_working_containers(found[1])
+        if runtime := self.env.get("XDG_RUNTIME_DIR"):
+            for bundle in folder.glob("tmp/buildah*"):  # the OCI runtime's notes about a RUN
+                for notes in Path(runtime).glob(f"*/buildah-{bundle.name}"):
+                    shutil.rmtree(notes, ignore_errors=True)
+        self.remove_tree(folder)
+
+    def _remove_working_containers(self, token: str) -> None:
+        """Remove Buildah's containers that a build with this token was at; the token is in their history."""
+        said = run(self.argv("ps", "--all", "--external", "--format", "json"), env=self.env).stdout
+        for container in json.loads(said or "[]"):
+            if container["State"] != "storage":
+                continue
+            history = self.argv("image", "inspect", "--format", "{{json .History}}", container["ImageID"])
+            if f"{CACHE_MARK} {token}" in run(history, env=self.env, check=False).stdout:
+                run(self.argv("rm", "--force", container["Id"]), env=self.env, check=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +174,6 @@ def storage_in(folder: Path, user: Podman) -> Iterator[Podman]:
     """A Podman with empty storage of its own below `folder`, gone at the end; the driver is the user's."""
     driver, program, _ = user.graph()
     root = folder / "storage"
-    run_root = Path(tempfile.mkdtemp(prefix="rbuild-"))  # Podman takes no more than 50 characters here
     options = [f"overlay.mount_program={program}"] if program else []
     command = [*user.command, "--root", str(root), "--runroot", str(run_root), "--storage-driver", driver]
     for option in options:

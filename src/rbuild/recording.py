@@ -69,11 +69,6 @@ class SimpleIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _refuse_twins([file.name for file in files], f"file of the index {self.url}")
         msgspec.structs.force_setattr(self, "files", files)
 
-    def merged(self, other: SimpleIndex) -> SimpleIndex:
-        """The files of both pages; where both have a name, `other`, the newer one, is right."""
-        files = {file.name: file for file in (*self.files, *other.files)}
-        return msgspec.structs.replace(other, files=tuple(files.values()))
-
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """All that a build read: responses sorted by `Response.key`, index pages sorted by URL.
@@ -91,15 +86,6 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _refuse_twins([index.url for index in indexes], "index page")
         msgspec.structs.force_setattr(self, "responses", responses)
         msgspec.structs.force_setattr(self, "indexes", indexes)
-
-    def merged(self, other: Recording) -> Recording:
-        """What either has read; where both have an answer, `other`, the newer one, is right."""
-        responses = {response.key: response for response in (*self.responses, *other.responses)}
-        indexes = {index.url: index for index in self.indexes}
-        for index in other.indexes:
-            older = indexes.get(index.url)
-            indexes[index.url] = older.merged(index) if older else index
-        return Recording(responses=tuple(responses.values()), indexes=tuple(indexes.values()))
 
     def digest(self) -> Digest:
         """The sha256 of this recording as JSON with sorted keys, without white space and defaults."""

@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from typing import Any, BinaryIO
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
-from rbuild.files import scratch_directory, write_atomically
+from rbuild.files import Scratch, locked, write_atomically
 
 CHUNK = 1 << 20
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -68,7 +67,7 @@ class BlobWriter:
         self._store = store
         with store.space(), store.locked():
             descriptor, name = tempfile.mkstemp(dir=store.tmp, prefix="blob-")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # alive: see Store.scratch
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # alive: see Scratch
         self._path = Path(name)
         self._file = os.fdopen(descriptor, "w+b", buffering=0)
         self._hash = hashlib.sha256()
@@ -121,11 +120,15 @@ class BlobWriter:
 class Store:
     """One content-addressed folder, shared by all projects of a user."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the store at `root`, and make it if it is not there. Raises RbuildError if it cannot be."""
+    def __init__(self, root: Path, *, clear: Callable[[Path], None] | None = None) -> None:
+        """Open the store at `root`, and make it if it is not there. Raises RbuildError if it cannot be.
+
+        `clear` removes the scratch folder of a build that was killed, and what else that build left.
+        """
         self.root = root
         self.blobs = root / "blobs" / "sha256"
         self.tmp = root / "tmp"
+        self._scratch = Scratch(self.tmp, root / "lock", clear)
         if not (root / "index.json").exists():
             self._make()
 
@@ -162,8 +165,7 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store's one lock; short, for what is read, changed and written back."""
-        with (self.root / "lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.root / "lock"):
             yield
 
     # Blobs
@@ -288,24 +290,12 @@ class Store:
     def scratch(self, prefix: str) -> Iterator[Path]:
         """A private folder on the store's file system, gone at the end.
 
-        What a killed process left behind is swept: it is alive as long as its maker holds its lock.
+        What killed processes left behind is cleared first.
         """
         with contextlib.ExitStack() as stack:
-            with self.space(), self.locked():
-                self._sweep()
-                path = stack.enter_context(scratch_directory(self.tmp, prefix))
-                fcntl.flock(stack.enter_context((path / ".alive").open("wb")), fcntl.LOCK_EX)
+            with self.space():
+                path = stack.enter_context(self._scratch.folder(prefix))
             yield path
-
-    def _sweep(self) -> None:
-        for left in self.tmp.iterdir():
-            alive = left / ".alive" if left.is_dir() else left
-            with contextlib.suppress(OSError), alive.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink()
 
 
 def store_root(environment: Callable[[str], str | None]) -> Path:

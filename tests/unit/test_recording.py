@@ -7,6 +7,7 @@ from rbuild.digest import Digest
 from rbuild.errors import RbuildError
 from rbuild.plain import plain
 from rbuild.recording import IndexFile, Recording, Response, SimpleIndex
+from rbuild.sealed.reads import recording_of
 
 EMPTY = Digest.of(b"")
 OTHER = Digest.of(b"other")
@@ -76,7 +77,7 @@ def test_merged_takes_the_newer_answer_and_keeps_the_rest() -> None:
         responses=(response("https://b.org", sha256=OTHER), response("https://c.org")),
         indexes=(index(wheel("b", OTHER), wheel("c")),),
     )
-    assert older.merged(newer) == Recording(
+    assert recording_of([older, newer]) == Recording(
         responses=(
             response("https://a.org"),
             response("https://b.org", sha256=OTHER),
@@ -84,7 +85,7 @@ def test_merged_takes_the_newer_answer_and_keeps_the_rest() -> None:
         ),
         indexes=(index(wheel("a"), wheel("b", OTHER), wheel("c")), index(project="pip")),
     )
-    assert older.merged(Recording()) == older == Recording().merged(older)
+    assert recording_of([older, Recording()]) == older == recording_of([Recording(), older])
 
 
 def test_two_answers_to_one_request_are_refused() -> None:

@@ -136,7 +136,7 @@ def _cache_token(job: Job) -> str:
     if job.cached and (data := store.cached("tokens", key)):
         with contextlib.suppress(msgspec.MsgspecError):
             token = msgspec.msgpack.decode(data, type=_Token)
-            if job.locked.merged(token.recording) == job.locked:
+            if recording_of([job.locked, token.recording]) == job.locked:
                 return token.name
     return secrets.token_hex(16)
 
@@ -236,7 +236,7 @@ def _recording(job: Job, token: str, built: _Built) -> Recording:
             complete = False
     recording = recording_of(steps)
     if not complete:
-        recording = job.locked.merged(recording)
+        recording = recording_of([job.locked, recording])
     if job.cached:
         data = msgspec.msgpack.encode(_Token(token, recording))
         store.cache("tokens", job.inputs.cache_key(job.name), data)
