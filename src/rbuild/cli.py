@@ -3,53 +3,62 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from rbuild import __version__
-from rbuild.console import Screen, print_error, screen
+from rbuild.console import Screen, print_error, say, say_columns, screen
 from rbuild.errors import Exit, RbuildError
 
 if TYPE_CHECKING:
+    from rbuild.plan import Change
     from rbuild.verbs.build import StageResult
     from rbuild.verbs.workspace import Workspace
 
 app = typer.Typer(
     name="rbuild",
     help="Container images whose digest is a function of the lockfile: rootless, daemonless, sealed.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _complete_stage(incomplete: str) -> list[str]:
+def _complete_stage(context: typer.Context, incomplete: str) -> list[str]:
+    parent = context.parent  # the shell asks without calling `_main`
     try:
-        stages = _workspace().project.stages
+        stages = _workspace(parent.params.get("project") if parent else None).project.stages
     except RbuildError:
         return []
-    return [name for name in stages if name.startswith(incomplete)]
+    typed = context.params.get("stages") or ()
+    return [name for name in stages if name.startswith(incomplete) and name not in typed]
 
 
 Stages = Annotated[
     list[str] | None,
     typer.Argument(metavar="[STAGE]…", help="Stages; without any, all.", autocompletion=_complete_stage),
 ]
-OneStage = Annotated[str, typer.Argument(metavar="STAGE", autocompletion=_complete_stage)]
+OneStage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage.", autocompletion=_complete_stage)]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON, events as lines of JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Warnings, failures and the result only.")]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, help="Stages at the same time; without it, the CPUs.")
+    int | None,
+    typer.Option("--jobs", "-j", metavar="N", min=1, help="Stages at the same time; without it, one a CPU."),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Let not one packet leave this host.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail (exit 1) if the lock would change.")]
+
+_MOST_CHANGES = 10
 
 _folder = Path()
 
@@ -62,8 +71,16 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     project: Annotated[
-        Path, typer.Option("--project", "-C", metavar="FOLDER", help="Work on the project in FOLDER.")
+        Path,
+        typer.Option(
+            "--project",
+            "-C",
+            metavar="FOLDER",
+            show_default=False,
+            help="Work on the project that FOLDER is in; without it, on the one around you.",
+        ),
     ] = Path(),
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -71,6 +88,9 @@ def _main(
 ) -> None:
     global _folder
     _folder = project
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(Exit.CANNOT_TELL)
 
 
 # Commands, in the order in which a project meets them
@@ -84,7 +104,7 @@ def build_all(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring every stage up to date: build what changed, lock what came out."""
+    """Build what changed, and lock what came out, for every stage."""
     _build(None, "all", offline=offline, locked=locked, jobs=jobs, quiet=quiet, as_json=as_json)
 
 
@@ -97,7 +117,7 @@ def build_some(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring some stages up to date."""
+    """Build what changed, and lock what came out, for some stages."""
     _build(stages, "build", offline=offline, locked=locked, jobs=jobs, quiet=quiet, as_json=as_json)
 
 
@@ -114,7 +134,7 @@ def lock(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the lock up to date, which builds what it does not know yet."""
+    """Bring the lock up to date. What it does not know yet is built for that."""
     if check:
         if upgrade:
             raise typer.BadParameter("--check changes nothing, so --upgrade does not go with it")
@@ -131,7 +151,10 @@ def verify(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild stages from nothing and compare with the lock: identical, same content or different."""
+    """Rebuild stages from nothing, and compare with the lock.
+
+    Says identical, same content (the files are the same, the compressed bytes are not) or different.
+    """
     from rbuild.jsonout import print_json
     from rbuild.verbs.verify import Verdict
     from rbuild.verbs.verify import verify as verb
@@ -144,12 +167,12 @@ def verify(
     if as_json:
         print_json(found)
     else:
-        width = max(len(one.stage) for one in found)
+        width = _width(one.stage for one in found)
         for one in found:
             differs = f"  differs in: {', '.join(one.differs)}" if one.differs else ""
             digest = f"  {one.locked}" if one.locked and one.verdict is Verdict.IDENTICAL else ""
             both = f"  locked {one.locked}, built {one.built}" if one.differs else ""
-            typer.echo(f"{one.stage:{width}}  {one.verdict.value}{digest}{both}{differs}")
+            say(f"{one.stage:{width}}  {one.verdict.value}{digest}{both}{differs}")
         for one in found:
             if one.problems:
                 print_error(RbuildError(one.problems), as_json=False)
@@ -162,13 +185,13 @@ def verify(
 
 @app.command("status")
 def status(stages: Stages = None, as_json: AsJson = False) -> None:
-    """Say of each stage whether it is up to date, or what changed."""
+    """Say what changed since each stage was locked."""
     _status(stages, as_json=as_json, check=False)
 
 
 @app.command("plan")
 def plan(stage: OneStage, as_json: AsJson = False) -> None:
-    """Say what building STAGE would do, and why; nothing is changed."""
+    """Say what building STAGE would do, and why, and change nothing."""
     from rbuild.jsonout import print_json
     from rbuild.verbs.status import plan as verb
 
@@ -177,28 +200,25 @@ def plan(stage: OneStage, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    typer.echo(f"stage {found.stage}: {'build' if found.action == 'build' else 'nothing to do'}")
-    for change in found.changes:
-        typer.echo(f"  because {change}")
-    typer.echo(
-        f"  Containerfile  {found.containerfile}" + (f", target {found.target}" if found.target else "")
-    )
-    typer.echo(f"  context        {found.context}, {found.files} entries")
+    say(f"stage {found.stage}: {'build' if found.action == 'build' else 'nothing to do'}")
+    _say_changes(found.changes, "  because ")
+    target = f", target {found.target}" if found.target else ""
+    say(f"  Containerfile  {found.containerfile}{target}")
+    say(f"  context        {found.context}, {found.files} entries")
     for name, value in sorted(found.args.items()):
-        typer.echo(f"  arg            {name}={value}")
+        say(f"  arg            {name}={value}")
     for base in found.bases:
-        typer.echo(f"  base           {base.key}  {base.digest or 'to be pinned'}")
-    epoch = f"{found.epoch}" if found.epoch is not None else "the time of the build"
-    typer.echo(f"  epoch          {epoch}")
-    typer.echo(f"  recording      {found.responses} responses are locked")
-    typer.echo("  steps")
+        say(f"  base           {base.key}  {base.digest or 'to be pinned'}")
+    say(f"  epoch          {'the time of the build' if found.epoch is None else found.epoch}")
+    say(f"  recording      {found.responses} responses are locked")
+    say("  steps")
     for step in found.steps:
-        typer.echo(f"    {step.line:>4}  {step.text.splitlines()[0][:100]}")
+        say(f"    {step.line:>4}  {step.text.splitlines()[0][:100]}")
 
 
 @app.command("images")
 def images(stages: Stages = None, as_json: AsJson = False) -> None:
-    """List the locked images: reference, digest, size, when they were built and from what."""
+    """List the images: digest, size, when they were built, from what."""
     from rbuild.jsonout import print_json
     from rbuild.verbs.images import images as verb
 
@@ -209,18 +229,21 @@ def images(stages: Stages = None, as_json: AsJson = False) -> None:
         return
     rows = [("STAGE", "REFERENCE", "DIGEST", "SIZE", "BUILT", "FROM")]
     for one in found:
+        if one.digest is None:
+            rows.append((one.stage, one.reference, "not built yet", "", "", ""))
+            continue
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.built)) if one.built else "not here"
         sources = ", ".join(one.bases)
         rows.append((one.stage, one.reference, str(one.digest), f"{one.size / 1e6:.1f} MB", when, sources))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    say_columns(rows)
 
 
 @app.command("run")
 def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Run stages in the order of their needs, each in a container of its locked image."""
+    """Run stages in the order of their needs.
+
+    Each runs in a container of its locked image, which has no network and writes nothing but its outputs.
+    """
     from rbuild.jsonout import print_json
     from rbuild.verbs.run import run_stages
 
@@ -232,25 +255,35 @@ def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) ->
         return
     for one in found:
         for output in one.outputs:
-            typer.echo(f"{one.stage}: {output}")
+            say(f"{one.stage}: {output}")
 
 
-@app.command("shell", context_settings={"ignore_unknown_options": True})
+@app.command("shell", context_settings={"allow_interspersed_args": False})
 def shell(
     stage: OneStage,
-    command: Annotated[list[str] | None, typer.Argument(help="What to run; without it, /bin/sh.")] = None,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[COMMAND]…", help="What to run, with its arguments; without it, /bin/sh."),
+    ] = None,
 ) -> None:
-    """Open a shell in the locked image of STAGE, without network, as yourself."""
+    """Open a shell in the locked image of STAGE.
+
+    It has no network, writes nothing but /tmp, and is yourself. `rbuild shell STAGE COMMAND…` runs COMMAND
+    instead.
+    """
     from rbuild.verbs.run import shell as verb
 
     workspace = _workspace()
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    verb(workspace, _chosen(workspace, [stage])[0], command or [], terminal=terminal)
+    argv = command or []
+    if argv[:1] == ["--"]:
+        del argv[0]
+    verb(workspace, _chosen(workspace, [stage])[0], argv, terminal=terminal)
 
 
 @app.command("doctor")
 def doctor(as_json: AsJson = False) -> None:
-    """Check this host for what rbuild needs; each failed check comes with the line that fixes it."""
+    """Check this host. Each failed check comes with the line that fixes it."""
     from rbuild.jsonout import print_json
     from rbuild.store import store_root
     from rbuild.verbs.doctor import doctor as verb
@@ -266,9 +299,9 @@ def doctor(as_json: AsJson = False) -> None:
         width = max(len(check.name) for check in found)
         for check in found:
             mark = {True: "ok  ", False: "FAIL", None: "warn"}[check.ok]
-            typer.echo(f"{mark}  {check.name:{width}}  {check.found}")
+            say(f"{mark}  {check.name:{width}}  {check.found}")
             if check.fix and check.ok is not True:
-                typer.echo(f"      {'':{width}}  fix: {check.fix}")
+                say(f"      {'':{width}}  fix: {check.fix}")
     if any(check.ok is False for check in found):
         raise typer.Exit(Exit.CANNOT_TELL)
 
@@ -285,10 +318,15 @@ def schema() -> None:
 # What the commands share
 
 
-def _workspace() -> Workspace:
+def _workspace(folder: Path | None = None) -> Workspace:
+    """The project around `folder`, without it around the one that --project names."""
     from rbuild.verbs.workspace import open_workspace
 
-    return open_workspace(_folder, dict(os.environ))
+    if os.geteuid() == 0:
+        caller = os.environ.get("SUDO_USER", "root")
+        how = "useradd -m builder && su - builder" if caller == "root" else f"without sudo, as {caller}"
+        raise RbuildError(f"rbuild needs no root, and does not run as root; run it as a user: {how}")
+    return open_workspace(folder or _folder, dict(os.environ))
 
 
 def _chosen(workspace: Workspace, stages: list[str] | None) -> tuple[str, ...]:
@@ -298,6 +336,10 @@ def _chosen(workspace: Workspace, stages: list[str] | None) -> tuple[str, ...]:
         return graph.order
     graph.closure(stages)  # raises for what is no stage
     return tuple(name for name in graph.order if name in stages)
+
+
+def _width(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def _jobs(jobs: int | None) -> int:
@@ -369,9 +411,9 @@ def _epoch() -> int:
 
 
 def _print_results(results: tuple[StageResult, ...]) -> None:
-    width = max(len(one.stage) for one in results)
+    width = _width(one.stage for one in results)
     for one in results:
-        typer.echo(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}".rstrip())
+        say(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}".rstrip())
 
 
 def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
@@ -384,42 +426,89 @@ def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
 
         print_json(found)
     else:
-        width = max(len(one.stage) for one in found)
+        width = _width(one.stage for one in found)
         for one in found:
             missing = "" if one.stored or one.changes else ", but its image is not in the store"
-            said = f"up to date{missing}" if one.up_to_date else "out of date"
-            typer.echo(f"{one.stage:{width}}  {said}")
-            for change in one.changes:
-                typer.echo(f"{'':{width}}    {change}")
-    if check and not all(one.up_to_date for one in found):
-        raise typer.Exit(Exit.FINDING)
+            say(f"{one.stage:{width}}  {'out of date' if one.changes else f'up to date{missing}'}")
+            _say_changes(one.changes, f"{'':{width}}    ")
+    if check and any(one.changes for one in found):
+        raise RbuildError(
+            "rbuild.lock is out of date",
+            hint="rbuild lock brings it up to date; commit it with the change",
+            exit_code=Exit.FINDING,
+        )
 
 
-_AS_ROOT = frozenset({"doctor", "schema", "--version", "--help", "-h"})
+def _say_changes(changes: Sequence[Change], lead: str) -> None:
+    for change in changes[:_MOST_CHANGES]:
+        say(f"{lead}{change}")
+    if len(changes) > _MOST_CHANGES:
+        say(f"{lead}… and {len(changes) - _MOST_CHANGES} more")
+
+
+class _Interrupted(BaseException):
+    """A signal asks for the end. No KeyboardInterrupt, which Typer would end without a word."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = number
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    for each in _ENDING:  # what is started now is the tidying up
+        signal.signal(each, signal.SIG_IGN)
+    raise _Interrupted(number)
 
 
 def main() -> NoReturn:
     """Run the command line; the one place that exits."""
-    arguments: list[Any] = sys.argv[1:]
-    as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may know fewer characters than a file's name has
+            stream.reconfigure(errors="backslashreplace")
     try:
-        if os.geteuid() == 0 and arguments and not _AS_ROOT & set(arguments) and not _completing():
-            raise RbuildError(
-                "rbuild builds without root, and does not run as root",
-                hint="run it as an ordinary user: useradd -m builder && su - builder",
-            )
-        app(prog_name="rbuild", standalone_mode=True)
+        code = _run(as_json="--json" in sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody = os.open(os.devnull, os.O_WRONLY)  # else Python itself complains on its way out
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nobody, stream.fileno())
+        code = Exit.CANNOT_TELL
+    sys.exit(code)
+
+
+def _run(*, as_json: bool) -> int:
+    """Run the command that the arguments name; its exit code. What went wrong is said."""
+    try:
+        for number in _ENDING:
+            signal.signal(number, _interrupt)
+        return app(prog_name="rbuild", standalone_mode=False) or Exit.OK
     except RbuildError as error:
         print_error(error, as_json=as_json)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; what was done is kept, nothing is half-written", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(Exit.CANNOT_TELL)
-    sys.exit(Exit.OK)
+        return error.exit_code
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help" if context else None
+        said = error.format_message().rstrip(".")
+        print_error(RbuildError(said[:1].lower() + said[1:], hint=hint), as_json=as_json)
+        return Exit.CANNOT_TELL
+    except _Interrupted as interrupted:
+        what = "interrupted; what was done is kept, nothing is half-written"
+        print_error(RbuildError(what), as_json=as_json)
+        return 128 + interrupted.signal
+    except SystemExit as exited:  # typer's: after a completion, and with 1 when nobody reads the output
+        return Exit.CANNOT_TELL if exited.code else Exit.OK
+    except OSError as error:
+        what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        print_error(RbuildError(what), as_json=as_json)
+        return Exit.CANNOT_TELL
+    except Exception as error:
+        import traceback
 
-
-def _completing() -> bool:
-    return any(name.startswith("_RBUILD_COMPLETE") for name in os.environ)
+        traceback.print_exc()
+        print_error(
+            RbuildError(f"rbuild itself is wrong here: {error!r}", hint="report it with the lines above"),
+            as_json=as_json,
+        )
+        return Exit.CANNOT_TELL

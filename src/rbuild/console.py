@@ -1,12 +1,14 @@
-"""What people see while rbuild works: a live line a stage on a terminal, plain lines elsewhere, on stderr."""
+"""What people read. On stderr: a live line a stage on a terminal, plain lines elsewhere, and what went wrong.
+On stdout: results as text."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -14,12 +16,23 @@ import msgspec
 
 from rbuild.errors import RbuildError
 from rbuild.events import Event, Note, Output, Progress, StageDone, StageStarted, StepStarted
+from rbuild.jsonout import json_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+    from rich.text import Text
 
-_CONTROL = {code: None for code in (*range(32), 127, *range(128, 160)) if code != 9}
+# ECMA-48: control sequences, control strings such as a title with their end, and what else ESC begins.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# C0 but for the tab, DEL, C1, what ends a line elsewhere, and what turns the direction of a text around.
+_CONTROLS = (*range(9), *range(10, 32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F))
+_CONTROL = dict.fromkeys((*_CONTROLS, *range(0x2066, 0x206A)))
+_LONGEST = 1000  # characters of an output line that a terminal may have to show
 
 
 class Screen(Protocol):
@@ -29,8 +42,13 @@ class Screen(Protocol):
 
 
 def printable(text: str) -> str:
-    """Text of a build, without what would move a terminal's cursor or set its title."""
-    return text.translate(_CONTROL)
+    """One line of a build's text, without what would colour it, move the cursor or set the title.
+
+    Of a line that was written over (carriage returns, as progress bars have them) the last state.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _ESCAPES.sub("", text).rstrip("\r").rpartition("\r")[2].translate(_CONTROL)
 
 
 class Quiet:
@@ -55,7 +73,7 @@ class JsonLines:
 
     def show(self, event: Event) -> None:
         with self._lock:
-            print(msgspec.json.encode(event).decode(), file=self._stream, flush=True)
+            print(json_line(msgspec.to_builtins(event)), file=self._stream, flush=True)
 
 
 class Plain:
@@ -72,7 +90,8 @@ class Plain:
             return
         stage = f"[{event.stage}] " if event.stage else ""
         with self._lock:
-            print(stage + printable(text), file=self._stream, flush=True)
+            for line in text.split("\n"):
+                print(stage + printable(line), file=self._stream, flush=True)
 
     def _line(self, event: Event) -> str | None:
         match event:
@@ -91,7 +110,7 @@ def _text(event: Event) -> str | None:
         case Note(text=text, level=level):
             return text if level == "info" else f"warning: {text}"
         case StageStarted(why=why):
-            return f"building: {why}"
+            return f"started ({why})"
         case StepStarted(number=number, total=total, text=text):
             return f"step {number}/{total}: {text}"
         case Output(text=text):
@@ -113,10 +132,11 @@ def _amount(event: Progress) -> str:
 class _Line:
     """What the live line of one stage says."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: str = "", *, stage: bool = False) -> None:
         self.started = time.monotonic()
         self.step = ""
-        self.last = ""
+        self.last = last
+        self.stage = stage  # else something that comes before a stage: a base, a transfer
 
 
 class Terminal:
@@ -134,37 +154,28 @@ class Terminal:
         )
 
     def show(self, event: Event) -> None:
-        from rich.text import Text
-
         name = event.stage or ""
         with self._lock:
             match event:
                 case StageStarted(why=why):
-                    self._lines[name] = _Line()
-                    self._lines[name].last = why
+                    self._lines[name] = _Line(why, stage=True)
                 case StepStarted(number=number, total=total, text=text):
-                    line = self._lines.setdefault(name, _Line())
+                    # Nobody says that a base is done, but its stages go on.
+                    self._lines = {key: line for key, line in self._lines.items() if line.stage}
+                    line = self._lines.setdefault(name, _Line(stage=True))
                     line.step, line.last = f"{number}/{total}", text
                 case Output(text=text):
-                    if text.strip():
-                        self._lines.setdefault(name, _Line()).last = text
+                    if shown := printable(text[-_LONGEST:]).strip():
+                        self._lines.setdefault(name, _Line()).last = shown
                 case Progress(text=text):
                     self._lines.setdefault(name, _Line()).last = f"{text} {_amount(event)}"
                     if event.total and event.done >= event.total and not name:
                         self._lines.pop(name, None)
-                case StageDone(ok=ok, outcome=outcome, digest=digest, seconds=seconds):
+                case StageDone():
                     self._lines.pop(name, None)
-                    mark = Text("✓ ", "green") if ok else Text("✗ ", "bold red")
-                    took = f" in {seconds:.1f} s" if seconds is not None else ""
-                    said = Text.assemble(mark, (name, "bold"), f"  {outcome}{took}")
-                    if digest:
-                        said.append(f"  {digest}", "dim")
-                    self._console.print(said)
-                case Note(text=text, level=level):
-                    said = Text(printable(text))
-                    if level == "warning":
-                        said = Text.assemble(("warning: ", "yellow"), said)
-                    self._console.print(Text.assemble((f"{name}  ", "bold"), said) if name else said)
+                    self._console.print(_done(name, event))
+                case Note():
+                    self._console.print(_note(name, event))
 
     def _draw(self) -> RenderableType:
         from rich.table import Table
@@ -175,16 +186,34 @@ class Terminal:
         now = time.monotonic()
         rows = [(name, line.step, f"{int(now - line.started)} s", line.last) for name, line in lines]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-        rest = max(self._console.width - sum(widths) - 2 * 4, 10)
+        widths[0] = min(widths[0], max(self._console.width // 3, 8))
+        rest = max(self._console.width - sum(widths) - 2 * 3, 1)
         grid = Table.grid(padding=(0, 2))
         for width, style in zip(widths, ("bold", "", "cyan"), strict=True):
-            grid.add_column(no_wrap=True, min_width=width, style=style)
-        grid.add_column(no_wrap=True, style="dim")
+            grid.add_column(no_wrap=True, width=width, overflow="ellipsis", style=style)
+        grid.add_column(no_wrap=True, width=rest, overflow="ellipsis", style="dim")
         for name, step, elapsed, last in rows:
-            text = Text(" ".join(printable(last).split()))
-            text.truncate(rest, overflow="ellipsis")
-            grid.add_row(name, step, elapsed, text)
+            text = " ".join(printable(last[:_LONGEST]).split())
+            grid.add_row(Text(name), step, elapsed, Text(text))
         return grid
+
+
+def _done(name: str, event: StageDone) -> Text:
+    """The line for a stage that came to its end. Its digest is in the result."""
+    from rich.text import Text
+
+    mark = Text("✓ ", "green") if event.ok else Text("✗ ", "bold red")
+    took = f" in {event.seconds:.1f} s" if event.seconds is not None else ""
+    return Text.assemble(mark, (name, "bold"), f"  {event.outcome}{took}")
+
+
+def _note(name: str, event: Note) -> Text:
+    from rich.text import Text
+
+    said = Text("\n".join(map(printable, event.text.split("\n"))))
+    if event.level == "warning":
+        said = Text.assemble(("warning: ", "yellow"), said)
+    return Text.assemble((f"{name}  ", "bold"), said) if name else said
 
 
 @contextmanager
@@ -222,7 +251,7 @@ def print_error(error: RbuildError, *, as_json: bool) -> None:
             }
             for problem in error.problems
         ]
-        print(msgspec.json.encode({"event": "error", "problems": problems}).decode(), file=sys.stderr)
+        print(json_line({"event": "error", "problems": problems}), file=sys.stderr)
         return
     for problem in error.problems:
         place = f"{problem.where}: " if problem.where and str(problem.where) else ""
@@ -231,12 +260,24 @@ def print_error(error: RbuildError, *, as_json: bool) -> None:
             _print_lines(_painted("hint:", "36"), problem.hint)
 
 
+def say(text: str) -> None:
+    """Print a line of a result."""
+    print(printable(text))
+
+
+def say_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print a result as columns that are as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def _print_lines(label: str, text: str) -> None:
     first, *others = (printable(line) for line in text.split("\n"))
     print("\n".join([f"{label} {first}", *others]), file=sys.stderr)
 
 
 def _painted(text: str, code: str) -> str:
-    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb":
         return f"\x1b[{code}m{text}\x1b[0m"
     return text

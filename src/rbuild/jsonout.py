@@ -14,14 +14,16 @@ from rbuild.errors import RbuildError
 
 def document(value: Any) -> Any:
     """A result as mappings, lists, strings and numbers. Digests and references become their text."""
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8
+    if value is None or isinstance(value, (int, float, bool)):
         return value
     if isinstance(value, Enum):
         return document(value.value)
     if isinstance(value, RbuildError):
         return document(value.problems)
     if isinstance(value, dict):
-        return {str(key): document(item) for key, item in value.items()}
+        return {document(str(key)): document(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [document(item) for item in value]
     if isinstance(value, msgspec.Struct):
@@ -33,6 +35,11 @@ def document(value: Any) -> Any:
 
 def _fields(value: Any) -> dict[str, Any]:
     return {field.name: document(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def json_line(value: Any) -> str:
+    """A value as JSON, in one line."""
+    return msgspec.json.encode(document(value)).decode()
 
 
 def print_json(value: Any) -> None:

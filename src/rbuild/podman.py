@@ -11,17 +11,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from rbuild.errors import RbuildError, Where
+from rbuild.files import runtime_scratch
 from rbuild.process import Process, run
 
-BASES = "localhost/rbuild/base"  # what the bases that are handed to builds are called
 _NO_SPACE = "no space left on device"
 _REMOVE = """\
-awk -v folder="$2" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+folder=$2 awk 'index($5, ENVIRON["folder"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
 while read -r place; do umount -l "$(printf %b "$place")"; done
 rm -rf -- "$1"
 """
@@ -37,6 +37,11 @@ class Podman:
 
     def argv(self, *arguments: str) -> list[str]:
         return [*self.command, *arguments]
+
+    def working_in(self, folder: Path) -> Podman:
+        """The same, with its temporary files, which may be large, in `folder`."""
+        folder.mkdir(exist_ok=True)
+        return replace(self, env={**self.env, "TMPDIR": str(folder)})
 
     def version(self) -> tuple[int, int, int]:
         """Podman's version; (4, 3, 1) on Debian 12."""
@@ -87,29 +92,40 @@ class Podman:
         # A mount of Podman's lives on with its pause process. The kernel's list has a space as \040.
         listed = f"{folder.resolve()}/".replace(" ", "\\040")
         argv = self.argv("unshare", "sh", "-c", _REMOVE, "sh", str(folder), listed)
-        run(argv, env=self.env, check=False)
+        run(argv, env=self.env, check=False, left_alone=True)
 
-    def clear(self, folder: Path) -> None:
+    def clear(self, scratch: Path) -> None:
         """Remove the scratch folder of a build that was killed, and what else that build left."""
-        with contextlib.suppress(OSError, RbuildError):
-            found = re.search(rf"{re.escape(BASES)}:([0-9a-f]+)-", (folder / "Containerfile").read_text())
-            if found:
-                self._remove_working_containers(found[1])
+        with contextlib.suppress(RbuildError):
+            self.remove_working_containers(scratch)
+        self.remove_tree(scratch)
+
+    def remove_working_containers(self, scratch: Path) -> None:
+        """Remove what Buildah and the OCI runtime keep of a build in `scratch` that was not let finish.
+
+        The build's own containers are those made since it began, whose history has the token of its base.
+        """
         if runtime := self.env.get("XDG_RUNTIME_DIR"):
-            for bundle in folder.glob("tmp/buildah*"):  # the OCI runtime's notes about a RUN
+            for bundle in scratch.glob("tmp/buildah*"):
                 for notes in Path(runtime).glob(f"*/buildah-{bundle.name}"):
                     shutil.rmtree(notes, ignore_errors=True)
-        self.remove_tree(folder)
-
-    def _remove_working_containers(self, token: str) -> None:
-        """Remove Buildah's containers that a build with this token was at; the token is in their history."""
-        said = run(self.argv("ps", "--all", "--external", "--format", "json"), env=self.env).stdout
-        for container in json.loads(said or "[]"):
-            if container["State"] != "storage":
+        try:
+            rendered = scratch / "Containerfile"
+            found = re.search(r"localhost/rbuild/base:([0-9a-f]+)-", rendered.read_text())
+            began = int(rendered.stat().st_mtime)
+        except FileNotFoundError:
+            return  # it did not come to that
+        if found is None:
+            return
+        listed = self.argv("ps", "--all", "--external", "--format", "json")
+        for container in json.loads(run(listed, env=self.env, left_alone=True).stdout or "[]"):
+            if container["State"] != "storage" or container["Created"] < began:
                 continue
             history = self.argv("image", "inspect", "--format", "{{json .History}}", container["ImageID"])
-            if f"{CACHE_MARK} {token}" in run(history, env=self.env, check=False).stdout:
-                run(self.argv("rm", "--force", container["Id"]), env=self.env, check=False)
+            said = run(history, env=self.env, check=False, left_alone=True).stdout
+            if f"rbuild cache {found[1]}" in said:
+                removal = self.argv("rm", "--force", container["Id"])
+                run(removal, env=self.env, check=False, left_alone=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,16 +190,16 @@ def storage_in(folder: Path, user: Podman) -> Iterator[Podman]:
     """A Podman with empty storage of its own below `folder`, gone at the end; the driver is the user's."""
     driver, program, _ = user.graph()
     root = folder / "storage"
-    options = [f"overlay.mount_program={program}"] if program else []
-    command = [*user.command, "--root", str(root), "--runroot", str(run_root), "--storage-driver", driver]
-    for option in options:
-        command += ["--storage-opt", option]
-    place = f"[{driver}@{root}+{run_root}{':' if options else ''}{','.join(options)}]"
-    try:
+    with contextlib.ExitStack() as stack:
+        # Podman takes no more than 50 characters for its run root.
+        run_root = stack.enter_context(runtime_scratch(user.env.get, user.remove_tree).folder("run-"))
+        options = [f"overlay.mount_program={program}"] if program else []
+        command = [*user.command, "--root", str(root), "--runroot", str(run_root), "--storage-driver", driver]
+        for option in options:
+            command += ["--storage-opt", option]
+        place = f"[{driver}@{root}+{run_root}{':' if options else ''}{','.join(options)}]"
+        stack.callback(user.remove_tree, root)
         yield Podman(env=user.env, command=tuple(command), place=place)
-    finally:
-        user.remove_tree(root)
-        user.remove_tree(run_root)
 
 
 def native_platform() -> str:

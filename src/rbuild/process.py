@@ -15,6 +15,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -42,10 +43,12 @@ def pasteable(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     # A process group of its own keeps the terminal's Ctrl-C from reaching the child before rbuild decides;
-    # the death signal ends it should rbuild itself be killed.
+    # the death signal ends it should rbuild itself be killed, unless it was before the signal was set.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class Process:
@@ -61,7 +64,9 @@ class Process:
         stdin: bool = False,
         pass_fds: Sequence[int] = (),
         inherit_output: bool = False,
+        left_alone: bool = False,
     ) -> None:
+        """`left_alone`: `end_all` spares it, since it tidies up, or is ended in a way of its own."""
         self.argv = tuple(argv)
         output = None if inherit_output else subprocess.PIPE
         try:
@@ -74,7 +79,7 @@ class Process:
                 stderr=subprocess.STDOUT if merge_stderr else output,
                 pass_fds=tuple(pass_fds),
                 process_group=0,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with, os.getpid()),
             )
         except FileNotFoundError as error:
             raise RbuildError(
@@ -83,8 +88,9 @@ class Process:
             ) from error
         except OSError as error:
             raise RbuildError(f"{argv[0]}: {error.strerror}") from error
-        with _running_lock:
-            _running.add(self)
+        if not left_alone:
+            with _running_lock:
+                _running.add(self)
 
     @property
     def pid(self) -> int:
@@ -170,6 +176,7 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     hint: str | None = None,
+    left_alone: bool = False,
 ) -> Completed:
     """Run `argv` to its end.
 
@@ -177,7 +184,14 @@ def run(
     `stdout`. `timeout` is in seconds. Raises RbuildError, with the command and its last lines, unless it
     exits with 0 or `check` is off; `hint` goes into that error.
     """
-    process = Process(argv, env=env, cwd=cwd, merge_stderr=on_line is not None, stdin=stdin is not None)
+    process = Process(
+        argv,
+        env=env,
+        cwd=cwd,
+        merge_stderr=on_line is not None,
+        stdin=stdin is not None,
+        left_alone=left_alone,
+    )
     try:
         if on_line is None:
             out, err = process.communicate(stdin, timeout)

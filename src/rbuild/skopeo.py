@@ -55,7 +55,7 @@ def _copy_in(
     where: Where,
 ) -> Digest:
     system, architecture, *variant = platform.split("/")
-    argv = ["skopeo", "--override-os", system, "--override-arch", architecture]
+    argv = ["skopeo", "--tmpdir", str(scratch), "--override-os", system, "--override-arch", architecture]
     if variant:
         argv += ["--override-variant", variant[0]]
     # `dir:` keeps a manifest of any kind as it is; `oci:` would write Docker's anew, under another digest.
@@ -105,8 +105,11 @@ def load_image(
             "size": len(manifest),
         }
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
-        argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"oci:{layout}"]
+        argv = ["skopeo", "--tmpdir", str(scratch), "copy", "--quiet", "--preserve-digests", f"oci:{layout}"]
         with podman_space(podman):
-            run([*argv, f"containers-storage:{podman.place}{name}"], env=podman.env)
+            run(
+                [*argv, f"containers-storage:{podman.place}{name}"],
+                env={**podman.env, "TMPDIR": str(scratch)},
+            )
     finally:
         shutil.rmtree(layout)

@@ -74,6 +74,8 @@ class BlobWriter:
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
+        if self._store.closed:
+            raise RbuildError("interrupted")
         with self._store.space():
             view = memoryview(data)
             while view:
@@ -128,6 +130,7 @@ class Store:
         self.root = root
         self.blobs = root / "blobs" / "sha256"
         self.tmp = root / "tmp"
+        self.closed = False
         self._scratch = Scratch(self.tmp, root / "lock", clear)
         if not (root / "index.json").exists():
             self._make()
@@ -147,6 +150,10 @@ class Store:
                 where=Where(file=str(self.root)),
                 hint="set RBUILD_STORE to a folder that you may write to",
             ) from error
+
+    def close(self) -> None:
+        """Let no more blobs be written: whoever is at it gets an RbuildError."""
+        self.closed = True
 
     @contextlib.contextmanager
     def space(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ is said when it cannot be had. The other side is a server of our own, whose page
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 import threading
@@ -79,11 +80,14 @@ def read(world: World, stage: str, path: str) -> bytes:
     """A file as the highest layer of the locked image that has it says it."""
     for layer in reversed(world.lock["stages"][stage]["image"]["layers"]):
         blob = world.store / "blobs" / "sha256" / layer["blob"].removeprefix("sha256:")
-        with blob.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as plain:
-            with tarfile.open(fileobj=plain, mode="r|") as tar:
-                for entry in tar:
-                    if entry.name == path and (file := tar.extractfile(entry)):
-                        return file.read()
+        with (
+            blob.open("rb") as packed,
+            zstandard.ZstdDecompressor().stream_reader(packed) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as tar,
+        ):
+            for entry in tar:
+                if entry.name == path and (file := tar.extractfile(entry)):
+                    return file.read()
     raise AssertionError(f"no layer of {stage} has {path}")
 
 
@@ -137,13 +141,14 @@ def test_a_cached_layer_stands_only_for_what_it_was_made_of(
     assert read(world, "draws", "page") == b"two\n"
 
     config = yaml.safe_load((world.project / "rbuild.yaml").read_text())
-    world.write({"again/Containerfile": "FROM localhost/base:1\nLABEL other=base\n", "again/context/.keep": ""})
+    world.write(
+        {"again/Containerfile": "FROM localhost/base:1\nLABEL other=base\n", "again/context/.keep": ""}
+    )
     other = {"containerfile": "again/Containerfile", "context": "again/context"}
     world.write({"rbuild.yaml": yaml.safe_dump({**config, "stages": {**config["stages"], "other": other}})})
     world.ok("build", "other")
-    source = world.store
     shutil.copytree(world.project / "bases" / "tiny", world.project / "bases" / "other")
-    name_image(source, world.digests()["other"], world.project / "bases" / "other")
+    name_image(world.store, world.digests()["other"], world.project / "bases" / "other")
     config["bases"]["localhost/base:1"] = {"oci": "bases/other"}
     world.write({"rbuild.yaml": yaml.safe_dump(config)})
     world.ok("all")
@@ -160,16 +165,13 @@ def name_image(store: Path, digest: str, layout: Path) -> None:
     """Make an image of the store the one image of a layout."""
     blobs, target = store / "blobs" / "sha256", layout / "blobs" / "sha256"
     data = (blobs / digest.removeprefix("sha256:")).read_bytes()
-    manifest = yaml.safe_load(data)
+    manifest = json.loads(data)
     for name in (digest, manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])):
         if not (target / name.removeprefix("sha256:")).exists():
             shutil.copy(blobs / name.removeprefix("sha256:"), target)
-    index = yaml.safe_load((layout / "index.json").read_text())
-    index["manifests"] = [
-        {"mediaType": manifest["mediaType"], "digest": digest, "size": len(data)},
-    ]
-    (layout / "index.json").unlink()
-    (layout / "index.json").write_text(yaml.safe_dump(index, default_flow_style=True, width=10_000))
+    index = json.loads((layout / "index.json").read_text())
+    index["manifests"] = [{"mediaType": manifest["mediaType"], "digest": digest, "size": len(data)}]
+    (layout / "index.json").write_text(json.dumps(index))
 
 
 READS = """\

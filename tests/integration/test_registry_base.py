@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -38,7 +38,8 @@ class Registry:
 
     def blob(self, kind: str, digest: str) -> bytes:
         url = f"http://127.0.0.1:{self.port}/v2/library/base/{kind}/{digest}"
-        with urlopen(url) as answer:
+        accept = "application/vnd.oci.image.manifest.v1+json"
+        with urlopen(Request(url, headers={"Accept": accept})) as answer:
             data: bytes = answer.read()
         return data
 
@@ -49,7 +50,7 @@ def registry(folder: Path) -> Iterator[Registry]:
         port = free.getsockname()[1]
     config = {
         "version": 0.1,
-        "log": {"level": "error"},
+        "log": {"level": "fatal", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }

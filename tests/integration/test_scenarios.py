@@ -36,7 +36,7 @@ RUNS: Mapping[str, tuple[str, str]] = {
     "apt": ("tree --version >&2 && echo '{\"a\": [1, 2]}' | jq -c .a", "[1,2]"),
     "apt-triggers": ("wget --version >&2 && fc-cache >&2 && apropos -e wget && id -un app", "app"),
     "npm": ("", "1.2.3"),
-    "add-url": ("stat -c %u /opt/README && tar tzf /opt/left-pad.tgz >&2 && cat /opt/status", "1000\n200"),
+    "add-url": ("stat -c %u /opt/Release && tar tzf /opt/left-pad.tgz >&2 && cat /opt/status", "1000\n200"),
     "multi-target": ("tool && busybox cat /srv/said", "made in another target\n" * 2),
     "sdist": ("", "&lt;"),
 }

@@ -68,12 +68,16 @@ class TargetUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """What a wanted target needs: the indexes of targets (itself included, ascending), and what these use."""
+    """What a wanted target needs: the indexes of targets (itself included, ascending), and what these use.
+
+    `scratch` are the targets among them that are FROM scratch; that is no image.
+    """
 
     wanted: int
     needed: tuple[int, ...]
     images: tuple[ImageUse, ...]
     targets: tuple[TargetUse, ...]
+    scratch: tuple[ImageUse, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,7 @@ def resolve(
     variables = _Variables(containerfile, build_args, platform)
     needed = {wanted.index}
     images: list[ImageUse] = []
+    scratch: list[ImageUse] = []
     targets: list[TargetUse] = []
     problems: list[Problem] = []
     for index in range(wanted.index, -1, -1):  # a target can only use earlier ones
@@ -139,6 +144,8 @@ def resolve(
                 )
             elif use.image != SCRATCH:
                 images.append(use)
+            elif use.kind == "FROM":
+                scratch.append(use)
     if problems:
         raise RbuildError(sorted(problems, key=lambda item: (item.where and item.where.line) or 0))
     return Resolution(
@@ -146,6 +153,7 @@ def resolve(
         needed=tuple(sorted(needed)),
         images=tuple(sorted(images, key=lambda use: use.site.spans[0].line)),
         targets=tuple(targets),
+        scratch=tuple(scratch),
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from rbuild.image.changes import Changes
 from rbuild.image.index import Node, Tree, kept_xattrs
-from rbuild.image.normalise import Content, Drop, Normaliser, Outcome, Patch
+from rbuild.image.normalise import Content, Drop, Edits, Normaliser, Outcome, Patch, edited
 from rbuild.image.tar import CHUNK, Entry, Kind, refused
 
 # What the builder mounts into a RUN leaves an empty file or folder where it was mounted.
@@ -23,7 +23,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     """An entry that stays, with the metadata and size that it will have."""
 
     entry: Entry  # `offset` is where the builder's layer has the content; the same for all hard links to it
-    outcome: Content | Patch | None  # what a normaliser makes of the content
+    outcome: Content | Patch | Edits | None  # what a normaliser makes of the content
     sha256: bytes = b""  # where it had to be known to decide
 
 
@@ -74,17 +74,10 @@ class Selection:
         if isinstance(outcome, Content):
             yield outcome.data
             return
-        left = kept.entry.size
-        self._source.seek(kept.entry.offset)
-        while left:
-            chunk = self._source.read(min(left, CHUNK))
-            if not chunk:
-                raise refused(kept.entry.path, "its content runs past the end of the archive")
-            left -= len(chunk)
-            if outcome is not None:
-                chunk = chunk[: outcome.at] + outcome.data + chunk[outcome.at + len(outcome.data) :]
-                outcome = None
-            yield chunk
+        raw = self.chunks(kept.entry)
+        if isinstance(outcome, Patch):
+            outcome = Edits((outcome,))
+        yield from raw if outcome is None else edited(raw, outcome.parts)
 
     def deletes(self) -> set[bytes]:
         """What normalisers want to go from the layers below."""
@@ -100,10 +93,22 @@ class Selection:
         """See `LayerView`."""
         return path not in self._changes.given and self._changes.hides(path)
 
-    def read(self, entry: Entry, limit: int) -> bytes:
+    def read(self, entry: Entry, limit: int, at: int = 0) -> bytes:
         """See `LayerView`."""
-        self._source.seek(entry.offset)
-        return self._source.read(min(limit, entry.size))
+        if at >= entry.size:
+            return b""
+        self._source.seek(entry.offset + at)
+        return self._source.read(min(limit, entry.size - at))
+
+    def chunks(self, entry: Entry) -> Iterator[bytes]:
+        """See `LayerView`."""
+        at = 0
+        while at < entry.size:
+            chunk = self.read(entry, CHUNK, at)
+            if not chunk:
+                raise refused(entry.path, "its content runs past the end of the archive")
+            at += len(chunk)
+            yield chunk
 
     def mtime(self, path: bytes) -> int | None:
         """See `LayerView`."""
@@ -134,6 +139,11 @@ class Selection:
         if kept is None:
             raise KeyError(path)
         return kept.sha256 or self._hash(kept)
+
+    def rewritten(self, path: bytes) -> bool:
+        """See `LayerView`."""
+        kept = self.decide(path) if path in self._changes.given else None
+        return kept is not None and kept.outcome is not None
 
     def _decide(self, path: bytes) -> Kept | None:
         if path.partition(b"/")[0] in self._mounts:

@@ -11,12 +11,13 @@ import contextlib
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rbuild.errors import RbuildError
+from rbuild.files import runtime_scratch
+from rbuild.podman import Podman
 from rbuild.process import Process, pasteable
 from rbuild.sealed import enter
 
@@ -88,7 +89,8 @@ def sealed(
     Raises RbuildError if the host does not let an ordinary user make such namespaces.
     """
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbuild-")))
+        scratch = runtime_scratch(env.get, Podman(env=env, command=tuple(podman)).remove_tree)
+        folder = stack.enter_context(scratch.folder("sealed-"))
         hosts, resolv = folder / "hosts", folder / "resolv.conf"
         hosts.write_text(_HOSTS)
         resolv.write_text(_RESOLV)
@@ -124,6 +126,7 @@ def sealed(
             env=env,
             cwd=cwd,
             merge_stderr=True,
+            left_alone=True,  # see stop_all
         )
         stack.callback(process.end)
         control = stack.enter_context(_accept(waiting, process))

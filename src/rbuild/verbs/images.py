@@ -1,4 +1,4 @@
-"""`rbuild images`: the locked images, and which of them are here."""
+"""`rbuild images`: the images of the stages, and which of them are here."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from rbuild.verbs.workspace import Workspace, read_lock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A locked image. `size` is that of its compressed layers, in bytes; `built`, in seconds since 1970, is
-    when it came into the store, and None where the store does not have it."""
+    """The image of a stage. `digest` is None where the stage was never built. `size`, in bytes, is that of the
+    compressed layers. `built`, in seconds since 1970, is when the image came into the store, None where it is
+    not there."""
 
     stage: str
     reference: str
-    digest: Digest
-    size: int
-    built: float | None
-    bases: tuple[str, ...]
+    digest: Digest | None = None
+    size: int = 0
+    built: float | None = None
+    bases: tuple[str, ...] = ()
 
 
 def images(workspace: Workspace, stages: Collection[str]) -> tuple[Image, ...]:
-    """The images of `stages` that are in the lock."""
+    """The images of `stages`, as the lock has them."""
     lock = read_lock(workspace)
     found = []
     for name in stages:
         locked = lock.stages.get(name) if lock else None
         if locked is None:
+            found.append(Image(stage=name, reference=workspace.image_name(name)))
             continue
         stored = in_store(workspace, locked.image)
         path = workspace.store.path(locked.image.manifest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 from urllib.request import getproxies_environment
@@ -47,6 +47,7 @@ class Pipeline:
         self._changing = threading.Lock()  # the lock's value, and its file
         self._pinning = threading.Lock()  # one base at a time is resolved or built
         self._pinned: dict[str, BaseLock] = {}
+        self._interrupted = False
         upstream = Upstream(getproxies_environment(), local=workspace.env.get(ALLOW_LOOPBACK) == "1")
         self._session = Session(workspace.store, upstream, note=self._warn)
         self._network = Network(
@@ -85,16 +86,21 @@ class Pipeline:
         try:
             return {name: future.result() for name, future in futures.items()}
         except BaseException:
-            for future in futures.values():
-                future.cancel()
+            self._interrupted = True
+            running = [future for future in futures.values() if not future.cancel()]
+            self._workspace.store.close()
             self._session.close()  # or a recorder waits for what its build does not want any more
             stop_all()
-            pool.shutdown(wait=True)
-            end_all()
+            while wait(running, 0.1).not_done:
+                end_all()
             raise
         finally:
             pool.shutdown()
             self._session.close()
+
+    def _done(self, event: StageDone) -> None:
+        if not self._interrupted:
+            self._emit(event)
 
     def _warn(self, text: str) -> None:
         self._emit(Note(text=text, level="warning"))
@@ -109,7 +115,7 @@ class Pipeline:
             ).image
         except RbuildError as error:
             image = error
-        self._emit(
+        self._done(
             StageDone(
                 stage=name,
                 outcome="rebuilt" if isinstance(image, ImageLock) else "failed",
@@ -128,7 +134,7 @@ class Pipeline:
         except RbuildError as error:
             result = StageResult(stage=name, outcome="failed", changes=assessed.changes, error=error)
         if state != "up to date":
-            self._emit(
+            self._done(
                 StageDone(
                     stage=name,
                     outcome=result.outcome,

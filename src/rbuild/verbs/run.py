@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import re
 import secrets
 import shutil
 import time
@@ -13,15 +15,18 @@ from pathlib import Path
 
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
-from rbuild.events import Emit, Output, StageDone, StageStarted
+from rbuild.events import Emit, Note, Output, StageDone, StageStarted
 from rbuild.lock import Lock, StageLock
 from rbuild.process import Process, replace, run
 from rbuild.project import PROJECT_FILE, Stage
+from rbuild.relativepath import RelativePath
 from rbuild.skopeo import load_image
-from rbuild.verbs.build import in_store
+from rbuild.verbs.build import assess, in_store
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _LAST_LINES = 12
+_BEFORE = ".before"
+_ASIDE = re.compile(r"\.[0-9a-f]{8}(\.before)?")  # what _aside and _put_in_place add to a folder's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +42,22 @@ class StageRun:
 def run_stages(workspace: Workspace, stages: Collection[str], emit: Emit) -> tuple[StageRun, ...]:
     """Run stages in the order of their needs, each in a container of its locked image.
 
-    Raises RbuildError for the first that fails: its exit code, its last lines, its log. Its outputs are then
-    as they were before.
+    A stage whose files changed since still runs in the locked image, with a warning. Raises RbuildError for
+    the first that fails: its exit code, its last lines, its log. Its outputs are then as they were before.
     """
     lock = read_lock(workspace)
     wanted = set(stages)
     order = [name for name in workspace.project.graph().order if name in wanted]
-    locked = {name: _locked(lock, name) for name in order}
+    locked = _locked(lock, order)
+    _warn_of_changes(workspace, lock, order, emit)
+    _clear_remains(workspace, order)
     _check_inputs(workspace, order)
     return tuple(_run_stage(workspace, name, locked[name], emit) for name in order)
 
 
 def shell(workspace: Workspace, stage: str, command: Sequence[str], *, terminal: bool) -> None:
     """Become a container of a stage's locked image, with a shell or `command` in it. Does not return."""
-    locked = _locked(read_lock(workspace), stage)
+    locked = _locked(read_lock(workspace), [stage])[stage]
     argv = [*_container(workspace, f"rbuild-shell-{os.getpid()}"), "--interactive"]
     if terminal:
         argv += ["--tty"]
@@ -59,15 +66,28 @@ def shell(workspace: Workspace, stage: str, command: Sequence[str], *, terminal:
     replace(argv, env=workspace.env)
 
 
-def _locked(lock: Lock | None, name: str) -> StageLock:
-    locked = lock.stages.get(name) if lock else None
-    if locked is None:
+def _locked(lock: Lock | None, names: Collection[str]) -> dict[str, StageLock]:
+    locked = {name: lock.stages[name] for name in names if lock and name in lock.stages}
+    if missing := [name for name in names if name not in locked]:
+        stages = f"stage {missing[0]} was" if len(missing) == 1 else f"stages {', '.join(missing)} were"
         raise RbuildError(
-            f"stage {name} was never built",
-            where=Where(file=LOCK_FILE, key=f"stages.{name}"),
-            hint=f"rbuild build {name}",
+            f"{stages} never built", where=Where(file=LOCK_FILE), hint=f"rbuild build {' '.join(missing)}"
         )
     return locked
+
+
+def _warn_of_changes(workspace: Workspace, lock: Lock | None, order: Sequence[str], emit: Emit) -> None:
+    """Say which stages do not run as their files are now, but as they were locked."""
+    try:
+        changed = [name for name, one in assess(workspace, lock, order).items() if one.changes]
+    except RbuildError as error:  # what is being edited need not make sense
+        emit(Note(text=f"this runs what is locked; it cannot be rebuilt: {error}", level="warning"))
+        return
+    for name in changed:
+        text = (
+            f"changed since it was locked, this runs the locked image; rbuild build {name} builds the new one"
+        )
+        emit(Note(stage=name, text=text, level="warning"))
 
 
 def _image(workspace: Workspace, name: str, locked: StageLock) -> str:
@@ -106,6 +126,27 @@ def _container(workspace: Workspace, name: str) -> list[str]:
     return argv
 
 
+def _bind(source: Path, destination: str, *options: str) -> str:
+    """A bind mount as Podman reads it: a record of CSV, so that a path may hold any character."""
+    fields = ("type=bind", f"source={source}", f"destination={destination}", *options)
+    return ",".join('"{}"'.format(field.replace('"', '""')) for field in fields)
+
+
+def _inside(workspace: Workspace, stage: str, key: str, path: RelativePath) -> Path:
+    """Where an input is. An earlier stage may have put a symbolic link there that leads anywhere."""
+    place = workspace.root / path
+    where = Where(file=PROJECT_FILE, key=f"stages.{stage}.run.inputs.{key}")
+    try:
+        real = place.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        maker = _maker(workspace, place)
+        hint = f"stage {maker} ran, and did not make it" if maker else None
+        raise RbuildError(f"the input {path} does not exist", where=where, hint=hint) from error
+    if not real.is_relative_to(workspace.root.resolve()):
+        raise RbuildError(f"a symbolic link leads the input {path} out of the project", where=where)
+    return real
+
+
 def _check_inputs(workspace: Workspace, order: Sequence[str]) -> None:
     """Every input that no stage of this run makes has to be there before anything runs."""
     problems = []
@@ -138,7 +179,7 @@ def _maker(workspace: Workspace, place: Path) -> str | None:
 def _run_stage(workspace: Workspace, name: str, locked: StageLock, emit: Emit) -> StageRun:
     stage = workspace.project.stages[name]
     started = time.monotonic()
-    emit(StageStarted(stage=name, why=f"running {locked.image.manifest}"))
+    emit(StageStarted(stage=name, why=f"image {locked.image.manifest}"))
     image = _image(workspace, name, locked)
     container = f"rbuild-{workspace.project.name}-{name}-{secrets.token_hex(4)}"
     log = workspace.store.log_path(workspace.project.name, f"{name}.run")
@@ -146,11 +187,12 @@ def _run_stage(workspace: Workspace, name: str, locked: StageLock, emit: Emit) -
         aside = {
             key: stack.enter_context(_aside(workspace.root / path)) for key, path in stage.run.outputs.items()
         }
-        argv = _container(workspace, container)
+        argv = [*_container(workspace, container), "--label", _label(workspace)]
         for key, path in stage.run.inputs.items():
-            argv += ["--volume", f"{workspace.root / path}:{stage.run.input_path(key)}:ro"]
+            source = _inside(workspace, name, key, path)
+            argv += ["--mount", _bind(source, stage.run.input_path(key), "ro=true")]
         for key, folder in aside.items():
-            argv += ["--volume", f"{folder}:{stage.run.output_path(key)}:rw"]
+            argv += ["--mount", _bind(folder, stage.run.output_path(key))]
         _execute(workspace, stage, [*argv, image, *stage.run.argv()], container, log, emit)
         for key, path in stage.run.outputs.items():
             _put_in_place(aside[key], workspace.root / path)
@@ -180,12 +222,10 @@ def _execute(
             process.lines(line)
             code = process.wait()
     except BaseException:
+        # Podman would only pass the signal on, which many programs do not hear as process 1.
+        _remove_container(workspace, container)
         process.end()
-        run(
-            workspace.podman.argv("rm", "--force", "--time", "0", "--ignore", container),
-            env=workspace.env,
-            check=False,
-        )
+        _remove_container(workspace, container)
         raise
     if code != 0:
         emit(StageDone(stage=stage.name, outcome=f"failed with exit code {code}", ok=False))
@@ -195,6 +235,31 @@ def _execute(
             where=Where(file=PROJECT_FILE, key=f"stages.{stage.name}.run"),
             hint=f"rbuild shell {stage.name} opens a shell in its image",
         )
+
+
+def _remove_container(workspace: Workspace, container: str) -> None:
+    argv = workspace.podman.argv("rm", "--force", "--time", "0", "--ignore", container)
+    run(argv, env=workspace.env, check=False, left_alone=True)
+
+
+def _clear_remains(workspace: Workspace, order: Sequence[str]) -> None:
+    """Remove what a killed run of this project left; nobody else is at work in it now."""
+    argv = workspace.podman.argv("ps", "--all", "--quiet", "--filter", f"label={_label(workspace)}")
+    for container in run(argv, env=workspace.env).stdout.split():
+        _remove_container(workspace, container)
+    for name in order:
+        for path in workspace.project.stages[name].run.outputs.values():
+            target = workspace.root / path
+            for left in sorted(target.parent.glob(f".{glob.escape(target.name)}.*")):
+                if _ASIDE.fullmatch(left.name.removeprefix(f".{target.name}")):
+                    if left.suffix == _BEFORE and not target.exists():
+                        left.rename(target)  # it was killed between the two renames
+                    else:
+                        shutil.rmtree(left, ignore_errors=True)
+
+
+def _label(workspace: Workspace) -> str:
+    return f"rbuild.project={workspace.root}"
 
 
 @contextlib.contextmanager
@@ -215,7 +280,7 @@ def _aside(target: Path) -> Iterator[Path]:
 
 def _put_in_place(folder: Path, target: Path) -> None:
     """Let a finished folder take the place of the one before."""
-    before = folder.with_name(folder.name + ".before")
+    before = folder.with_name(folder.name + _BEFORE)
     with contextlib.suppress(FileNotFoundError):
         target.rename(before)
     folder.rename(target)

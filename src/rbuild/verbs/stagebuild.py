@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -82,8 +82,13 @@ def build_stage(job: Job) -> StageLock:
     _check_heredocs(job)
     token = _cache_token(job)
     with job.workspace.store.scratch("build-") as scratch:
+        job = replace(job, podman=job.podman.working_in(scratch / "tmp"))
         names = {key: _hand_in(job, base, token, scratch) for key, base in job.bases.items()}
-        built = _run_podman(job, names, scratch)
+        try:
+            built = _run_podman(job, names, scratch)
+        except BaseException:
+            job.podman.remove_working_containers(scratch)
+            raise
         recording = _recording(job, token, built)
         image = _export(job, built.image_id, scratch)
     job.workspace.store.cache("contexts", job.inputs.context.hex, b"".join(job.source.context.lines()))

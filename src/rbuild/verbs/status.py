@@ -14,21 +14,15 @@ from rbuild.store import Store
 from rbuild.verbs.build import Assessment, assess, in_store
 from rbuild.verbs.workspace import Workspace, read_lock
 
-_MOST_FILES = 10
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A stage held against the lock: up to date where there are no changes and the store has the image."""
+    """A stage held against the lock, which fits if there are no changes; whether the store has its image."""
 
     stage: str
     changes: tuple[Change, ...]
     stored: bool
     digest: Digest | None
-
-    @property
-    def up_to_date(self) -> bool:
-        return not self.changes
 
 
 def status(workspace: Workspace, stages: Collection[str]) -> tuple[Status, ...]:
@@ -63,11 +57,7 @@ def _changed_files(listing: bytes, context: Context) -> list[Change]:
     found = [Change("file", f"{path} is new") for path in sorted(now.keys() - before.keys())]
     found += [Change("file", f"{path} is gone") for path in sorted(before.keys() - now.keys())]
     both = sorted(now.keys() & before.keys())
-    found += [Change("file", f"{path} changed") for path in both if now[path] != before[path]]
-    if len(found) > _MOST_FILES:
-        more = len(found) - _MOST_FILES
-        found = [*found[:_MOST_FILES], Change("file", f"… and {more} more")]
-    return found
+    return found + [Change("file", f"{path} changed") for path in both if now[path] != before[path]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,10 @@ from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit
 from rbuild.lock import ImageLock, Lock
 from rbuild.verbs.build import Assessment, Options, assess
+from rbuild.verbs.status import detailed
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+
+_MOST_CHANGES = 5
 
 
 class Verdict(Enum):
@@ -45,7 +48,7 @@ def verify(
     lock = read_lock(workspace)
     assessed = assess(workspace, lock, stages)
     fitting = {name: one for name, one in assessed.items() if not one.changes}
-    found = {name: _stale(name, one) for name, one in assessed.items() if one.changes}
+    found = {name: _stale(workspace, name, one) for name, one in assessed.items() if one.changes}
     if fitting:
         from rbuild.verbs.pipeline import Pipeline
 
@@ -56,12 +59,16 @@ def verify(
     return tuple(found[name] for name in assessed)
 
 
-def _stale(name: str, assessed: Assessment) -> Verification:
-    why = "; ".join(str(change) for change in assessed.changes)
+def _stale(workspace: Workspace, name: str, assessed: Assessment) -> Verification:
+    what = f"stage {name} is not in the lock: there is nothing to compare with"
+    if assessed.locked:
+        why = [str(change) for change in detailed(workspace.store, assessed)]
+        more = [f"and {len(why) - _MOST_CHANGES} more"] if len(why) > _MOST_CHANGES else []
+        what = f"the lock does not fit the files of stage {name} ({'; '.join(why[:_MOST_CHANGES] + more)})"
     problem = Problem(
-        what=f"the lock does not fit the project's files ({why})",
+        what=what,
         where=Where(file=LOCK_FILE, key=f"stages.{name}"),
-        hint="rbuild lock, then verify again",
+        hint=f"rbuild lock {name}, then rbuild verify {name}",
     )
     return Verification(stage=name, verdict=Verdict.UNKNOWN, problems=(problem,))
 

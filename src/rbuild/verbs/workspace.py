@@ -51,9 +51,9 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
     except OSError as error:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     project = load_project(text, exists=lambda path: _what_is_at(root, path))
-    return Workspace(
-        root=root, project=project, store=Store(store_root(env.get)), podman=Podman(env=env), env=env
-    )
+    podman = Podman(env=env)
+    store = Store(store_root(env.get), clear=podman.clear)
+    return Workspace(root=root, project=project, store=store, podman=podman, env=env)
 
 
 def _find(folder: Path) -> Path:

@@ -11,13 +11,38 @@ from types import MappingProxyType
 
 from rbuild.image.normalise.caches import Cache
 from rbuild.image.normalise.debian import LeftBehind, MachineId, ShadowDay
-from rbuild.image.normalise.normaliser import DROP, Content, Drop, LayerView, Normaliser, Outcome, Patch
+from rbuild.image.normalise.normaliser import (
+    DROP,
+    Blank,
+    Content,
+    Drop,
+    Edits,
+    LayerView,
+    Normaliser,
+    Outcome,
+    Patch,
+    edited,
+)
 from rbuild.image.normalise.python import Bytecode
+from rbuild.image.normalise.temporary import BuildPaths
 
-__all__ = ["DROP", "NORMALISERS", "Content", "Drop", "LayerView", "Normaliser", "Outcome", "Patch"]
+__all__ = [
+    "DROP",
+    "NORMALISERS",
+    "Blank",
+    "Content",
+    "Drop",
+    "Edits",
+    "LayerView",
+    "Normaliser",
+    "Outcome",
+    "Patch",
+    "edited",
+]
 
 _ALL: tuple[Normaliser, ...] = (
     Bytecode(),
+    BuildPaths(),
     LeftBehind(
         "package-logs",
         rb"var/log/(?:apt/.+|(?:dpkg|alternatives|bootstrap)\.log)",

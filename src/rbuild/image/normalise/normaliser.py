@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -35,8 +35,35 @@ class Patch:
     at: int
     data: bytes
 
+    @property
+    def size(self) -> int:
+        return len(self.data)
 
-Outcome = Drop | Content | Patch | None
+    def bytes(self, start: int, stop: int) -> bytes:
+        """What stands there, in part."""
+        return self.data[start:stop]
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """Some bytes of the file's content become zero."""
+
+    at: int
+    size: int
+
+    def bytes(self, start: int, stop: int) -> bytes:
+        """What stands there, in part."""
+        return bytes(stop - start)
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Several parts of the file's content change, in this order; its size does not."""
+
+    parts: tuple[Patch | Blank, ...]
+
+
+Outcome = Drop | Content | Patch | Edits | None
 """What becomes of an entry; None: it stays as it is."""
 
 
@@ -57,8 +84,11 @@ class LayerView(Protocol):
     def gone(self, path: bytes) -> bool:
         """Whether the layer takes `path` away and gives nothing in its place."""
 
-    def read(self, entry: Entry, limit: int) -> bytes:
-        """The first `limit` bytes of a file's content, as the builder wrote it."""
+    def read(self, entry: Entry, limit: int, at: int = 0) -> bytes:
+        """The first `limit` bytes from `at` on of a file's content, as the builder wrote it."""
+
+    def chunks(self, entry: Entry) -> Iterator[bytes]:
+        """All of a file's content, as the builder wrote it."""
 
     def mtime(self, path: bytes) -> int | None:
         """The mtime that the file at `path` will have in the image; None if there is none."""
@@ -71,6 +101,9 @@ class LayerView(Protocol):
 
     def sha256(self, path: bytes) -> bytes:
         """The sha256, as 32 raw bytes, of a file that stays in the layer, as it will be in the image."""
+
+    def rewritten(self, path: bytes) -> bool:
+        """Whether the layer gives a file at `path` that stays, with another content than the builder's."""
 
 
 class Normaliser(Protocol):
@@ -88,3 +121,16 @@ class Normaliser(Protocol):
 
         Asked once, when it is known what becomes of every entry.
         """
+
+
+def edited(chunks: Iterable[bytes], parts: Sequence[Patch | Blank]) -> Iterator[bytes]:
+    """A content with some of its bytes changed; of two changes to one byte the later one counts."""
+    at = 0
+    for chunk in chunks:
+        end = at + len(chunk)
+        for part in parts:
+            low, high = max(part.at, at), min(part.at + part.size, end)
+            if low < high:
+                chunk = chunk[: low - at] + part.bytes(low - part.at, high - part.at) + chunk[high - at :]
+        at = end
+        yield chunk
