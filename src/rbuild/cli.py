@@ -35,9 +35,10 @@ app = typer.Typer(
 
 
 def _complete_stage(context: typer.Context, incomplete: str) -> list[str]:
-    parent = context.parent  # the shell asks without calling `_main`
+    # The shell asks without calling `_main`.
+    folder = context.parent.params.get("project") if context.parent else None
     try:
-        stages = _workspace(parent.params.get("project") if parent else None).project.stages
+        stages = _workspace(Path(folder) if folder else None).project.stages
     except RbuildError:
         return []
     typed = context.params.get("stages") or ()
@@ -78,6 +79,8 @@ def _main(
             "--project",
             "-C",
             metavar="FOLDER",
+            exists=True,
+            file_okay=False,
             show_default=False,
             help="Work on the project that FOLDER is in; without it, on the one around you.",
         ),
@@ -204,7 +207,7 @@ def plan(stage: OneStage, as_json: AsJson = False) -> None:
     _say_changes(found.changes, "  because ")
     target = f", target {found.target}" if found.target else ""
     say(f"  Containerfile  {found.containerfile}{target}")
-    say(f"  context        {found.context}, {found.files} entries")
+    say(f"  context        {found.context}, {found.files} file{'s'[: found.files != 1]}")
     for name, value in sorted(found.args.items()):
         say(f"  arg            {name}={value}")
     for base in found.bases:
@@ -324,8 +327,10 @@ def _workspace(folder: Path | None = None) -> Workspace:
 
     if os.geteuid() == 0:
         caller = os.environ.get("SUDO_USER", "root")
-        how = "useradd -m builder && su - builder" if caller == "root" else f"without sudo, as {caller}"
-        raise RbuildError(f"rbuild needs no root, and does not run as root; run it as a user: {how}")
+        how = "become a user first: useradd -m builder && su - builder"
+        if caller != "root":
+            how = f"run it as {caller}, without sudo"
+        raise RbuildError(f"rbuild needs no root, and does not run as root; {how}")
     return open_workspace(folder or _folder, dict(os.environ))
 
 

@@ -234,6 +234,7 @@ def screen(*, quiet: bool, as_json: bool) -> Iterator[Screen]:
 
 def print_error(error: RbuildError, *, as_json: bool) -> None:
     """All that is wrong, on stderr, each with its hint on a line of its own."""
+    sys.stdout.flush()  # where both go to one file, what was said before stands before
     if as_json:
         problems = [
             {

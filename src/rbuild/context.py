@@ -96,7 +96,12 @@ def scan(root: Path, rules: IgnoreRules, *, name: str, excluded: Collection[Path
 def _walk(
     root: str, prefix: str, rules: IgnoreRules, excluded: set[str], name: str, problems: list[Problem]
 ) -> Iterator[ContextFile]:
-    with os.scandir(os.path.join(root, prefix)) as entries:
+    try:
+        entries = os.scandir(os.path.join(root, prefix))
+    except OSError as error:
+        problems.extend(_unreadable(error, _where(name, prefix)).problems)
+        return
+    with entries:
         for entry in entries:
             path = prefix + entry.name
             if entry.name == ".git" or entry.path in excluded:
@@ -108,11 +113,22 @@ def _walk(
                 if not rules.prunes(path):
                     yield from _walk(root, path + "/", rules, excluded, name, problems)
             elif not ignored:
-                where = Where(file=os.fsencode(os.path.join(name, path)).decode(errors="replace"))
                 try:
-                    yield _entry(entry, path, where)
+                    yield _entry(entry, path, _where(name, path))
                 except RbuildError as error:
                     problems.extend(error.problems)
+
+
+def _where(name: str, path: str) -> Where:
+    return Where(file=os.fsencode(os.path.normpath(os.path.join(name, path))).decode(errors="replace"))
+
+
+def _unreadable(error: OSError, where: Where) -> RbuildError:
+    return RbuildError(
+        f"cannot be read: {error.strerror}",
+        where=where,
+        hint=f"make it readable (chmod u+rX), or list it in {IGNORE_FILES[0]}",
+    )
 
 
 def _entry(entry: os.DirEntry[str], path: str, where: Where) -> ContextFile:
@@ -137,7 +153,7 @@ def _entry(entry: os.DirEntry[str], path: str, where: Where) -> ContextFile:
         with open(entry.path, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise RbuildError(f"cannot be read: {error.strerror}", where=where) from error
+        raise _unreadable(error, where) from error
     return ContextFile(path, Kind.FILE, bool(status.st_mode & 0o100), content)
 
 

@@ -84,6 +84,10 @@ class Podman:
         try:
             yield process.stdout
             process.finish()
+        except Exception:
+            if not process.stdout.read(1):  # it broke off, and Podman says why
+                process.finish()
+            raise
         finally:
             process.end()
 

@@ -64,12 +64,13 @@ def _copy_in(
     done = run(argv, env=env, check=False)
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise RbuildError(
-            f"cannot fetch the image: {_reason(last[0])}",
-            where=where,
-            hint="check its name under `bases` in rbuild.yaml, and that its registry can be reached; "
-            "`podman login` where it asks for a password",
-        )
+        with store.space():
+            raise RbuildError(
+                f"cannot fetch the image: {_reason(last[0])}",
+                where=where,
+                hint="check its name under `bases` in rbuild.yaml, and that its registry can be reached; "
+                "`podman login` where it asks for a password",
+            )
     manifest = (target / "manifest.json").read_bytes()
     for blob in target.iterdir():
         if re.fullmatch(r"[0-9a-f]{64}", blob.name):
@@ -106,10 +107,7 @@ def load_image(
         }
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
         argv = ["skopeo", "--tmpdir", str(scratch), "copy", "--quiet", "--preserve-digests", f"oci:{layout}"]
-        with podman_space(podman):
-            run(
-                [*argv, f"containers-storage:{podman.place}{name}"],
-                env={**podman.env, "TMPDIR": str(scratch)},
-            )
+        with podman_space(podman), store.space():
+            run([*argv, f"containers-storage:{podman.place}{name}"], env=podman.env)
     finally:
         shutil.rmtree(layout)

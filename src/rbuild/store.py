@@ -31,6 +31,7 @@ from rbuild.files import Scratch, locked, write_atomically
 CHUNK = 1 << 20
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
+_NO_SPACE = "no space left on device"
 _REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -157,17 +158,29 @@ class Store:
 
     @contextlib.contextmanager
     def space(self) -> Iterator[None]:
-        """Turn "no space left" into an error that names the store."""
+        """Turn "no space left", also of a program that writes here, into an error that names the store."""
         try:
             yield
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise RbuildError(
-                f"no space left in the store ({error.strerror})",
-                where=Where(file=str(self.root)),
-                hint="free some, or set RBUILD_STORE to a folder on a larger file system",
-            ) from error
+            raise self.full() from error
+        except RbuildError as error:
+            if not self.is_full(str(error)):
+                raise
+            raise self.full() from error
+
+    def is_full(self, said: str) -> bool:
+        """Whether a program complains, in Go's words, that there is no space left in the store."""
+        return any(_NO_SPACE in line and str(self.root) in line for line in said.splitlines())
+
+    def full(self) -> RbuildError:
+        """The error for a full disk under the store."""
+        return RbuildError(
+            "no space left in the store",
+            where=Where(file=str(self.root)),
+            hint="free some, or set RBUILD_STORE to a folder on a larger file system",
+        )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

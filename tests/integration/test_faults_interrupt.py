@@ -21,7 +21,11 @@ from leftovers import (
     until,
 )
 
-LAST_LINE = "interrupted; what was done is kept, nothing is half-written"
+
+def assert_last_line(said: list[str]) -> None:
+    """One line, and no error of what was broken off."""
+    (line,) = said
+    assert "interrupted; what was done is kept" in line
 
 
 def interrupt(world: World, *arguments: str, number: signal.Signals = signal.SIGINT) -> list[str]:
@@ -48,7 +52,7 @@ def test_a_signal_during_a_run_instruction(world: World, layouts: Layouts, numbe
     world.ok("build", "one")
     lock = (world.project / "rbuild.lock").read_bytes()
     said = interrupt(world, "all", "--quiet", number=number)
-    assert said == [LAST_LINE]
+    assert_last_line(said)
     assert (world.project / "rbuild.lock").read_bytes() == lock
     two_stages(world, layouts)
     world.ok("all")
@@ -63,7 +67,8 @@ def test_a_signal_twice(world: World, layouts: Layouts) -> None:
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.02)
     _, said = process.communicate(timeout=30)
-    assert (process.returncode, said.splitlines()) == (130, [LAST_LINE])
+    assert process.returncode == 130
+    assert_last_line(said.splitlines())
     assert_nothing_runs(world)
     assert_no_containers(world)
 
@@ -73,7 +78,7 @@ def test_ctrl_c_during_run(world: World, layouts: Layouts) -> None:
     world.ok("all")
     (world.project / "made").mkdir()
     (world.project / "made" / "old").write_text("old\n")
-    assert interrupt(world, "run", "--quiet") == [LAST_LINE]
+    assert_last_line(interrupt(world, "run", "--quiet"))
     assert [path.name for path in (world.project / "made").iterdir()] == ["old"]
     assert [path for path in world.project.iterdir() if path.name.startswith(".made")] == []
 
@@ -126,7 +131,7 @@ def test_ctrl_c_during_verify(world: World, layouts: Layouts) -> None:
     world.ok("all")
     lock = (world.project / "rbuild.lock").read_bytes()
     images = world.podman("images", "--all", "--quiet")
-    assert interrupt(world, "verify", "--quiet") == [LAST_LINE]
+    assert_last_line(interrupt(world, "verify", "--quiet"))
     assert (world.project / "rbuild.lock").read_bytes() == lock
     assert world.podman("images", "--all", "--quiet") == images
     runtime = Path(world.env["XDG_RUNTIME_DIR"]) / f"rbuild-{os.getuid()}"
@@ -174,7 +179,8 @@ def test_a_project_that_is_waited_for_can_be_given_up(world: World, layouts: Lay
     assert "waiting" in second.stderr.readline()
     second.send_signal(signal.SIGINT)
     _, said = second.communicate(timeout=10)
-    assert second.returncode == 130 and said.splitlines() == [LAST_LINE]
+    assert second.returncode == 130
+    assert_last_line(said.splitlines())
     assert first.poll() is None
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=30)

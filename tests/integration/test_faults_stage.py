@@ -97,7 +97,7 @@ def test_a_run_that_fails(world: World, layouts: Layouts) -> None:
 
 
 def test_a_run_that_a_signal_ends(world: World, layouts: Layouts) -> None:
-    two_stages(world, layouts, one="busybox echo before; kill -9 $$")
+    two_stages(world, layouts, one="busybox echo before; busybox sh -c 'kill -9 $$'")
     done = world.rbuild("all")
     assert done.returncode == 2
     assert "one.Containerfile:3: stage one" in done.stderr

@@ -50,7 +50,7 @@ def registry(folder: Path) -> Iterator[Registry]:
         port = free.getsockname()[1]
     config = {
         "version": 0.1,
-        "log": {"level": "fatal", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }

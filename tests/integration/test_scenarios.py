@@ -99,7 +99,8 @@ def pipeline(layouts: Layouts, pip_layout: Path) -> Iterator[Pipeline]:
     bases: dict[str, Any] = {}
     shutil.copytree(pip_layout, world.project / "bases" / "pip")
     for reference, name in BASES.items():
-        layouts.install(world, name, ()) if name != "pip" else None
+        if name != "pip":
+            layouts.install(world, name, ())
         bases[reference] = {"oci": f"bases/{name}"}
     stages = {}
     for name in RUNS:
@@ -111,7 +112,8 @@ def pipeline(layouts: Layouts, pip_layout: Path) -> Iterator[Pipeline]:
     world.forget_images()
     for stage in world.lock["stages"].values():
         image = stage["image"]
-        (world.store / "blobs" / "sha256" / image["manifest"].removeprefix("sha256:")).unlink()
+        for part in (image["manifest"], image["config"], *(layer["blob"] for layer in image["layers"])):
+            (world.store / "blobs" / "sha256" / part.removeprefix("sha256:")).unlink(missing_ok=True)
     shutil.rmtree(world.store / "cache")
     found.replayed = found.ask("all", "--offline")
     found.lock_after = world.lock

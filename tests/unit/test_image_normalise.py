@@ -269,7 +269,7 @@ def test_a_machine_id_becomes_empty_unless_the_base_has_it() -> None:
 
 def test_every_normaliser_is_found_by_its_own_name() -> None:
     assert all(name == each.name for name, each in NORMALISERS.items())
-    assert len(NORMALISERS) == 12
+    assert len(NORMALISERS) == 13
     layer = [member("var/log/dpkg.log", b""), member("x.py", b"code"), member("x.pyc", pyc(RAW, 4))]
     data, _ = canonical(layer, normalisers=())
     assert stamp(data, "x.pyc") == RAW

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rbuild.containerfile.expand import ImageUse, resolve
 from rbuild.containerfile.model import Containerfile, Instruction
+from rbuild.containerfile.words import name_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,13 @@ def image_chain(
         index = bases.get(current.index)
     base = next((use for use in found.images if use.kind == "FROM" and use.target == current.index), None)
     return Chain(base, instructions)
+
+
+def variables_set(instructions: Iterable[Instruction], escape: str) -> frozenset[str]:
+    """The names of the variables that the ENVs among these instructions set."""
+    return frozenset(
+        name
+        for instruction in instructions
+        if instruction.keyword == "ENV"
+        for name, _ in name_values(instruction.arguments, escape)
+    )

@@ -171,6 +171,17 @@ def image_uses(
     return resolve(containerfile, build_args=build_args, platform=platform, target=target).images
 
 
+def scratch_uses(
+    containerfile: Containerfile,
+    *,
+    build_args: Mapping[str, str],
+    platform: str = DEFAULT_PLATFORM,
+    target: str | None = None,
+) -> tuple[ImageUse, ...]:
+    """Every `FROM scratch` among the targets that `target` needs. Raises as `resolve`."""
+    return resolve(containerfile, build_args=build_args, platform=platform, target=target).scratch
+
+
 def needed_targets(
     containerfile: Containerfile,
     target: str | None = None,

@@ -24,14 +24,11 @@ def render(
     containerfile: Containerfile,
     replacements: Mapping[ImageUse, str],
     *,
-    scratch: str | None = None,
     target: str | None = None,
     build_args: Mapping[str, str] | None = None,
     platform: str = DEFAULT_PLATFORM,
 ) -> bytes:
     """The file with every image use in `replacements` replaced by its value, line numbers unchanged.
-
-    `scratch` is the name of an image without layers that takes the place of `FROM scratch`.
 
     Targets that `target` does not need become an empty `FROM scratch` with their instructions commented out:
     Podman neither pulls for them nor builds them, and numbers like `COPY --from=0` stay right. A reference to
@@ -42,10 +39,7 @@ def render(
     """
     resolution = resolve(containerfile, build_args=build_args or {}, platform=platform, target=target)
     editor = _Editor(containerfile.lines)
-    if scratch:
-        for use in resolution.scratch:
-            editor.replace(use.site, scratch)
-    for use in resolution.images:
+    for use in (*resolution.images, *resolution.scratch):
         if use in replacements:
             editor.replace(use.site, replacements[use])
     for reference in resolution.targets:

@@ -96,7 +96,7 @@ def _own_history(
 
     Podman writes one entry for each instruction, and one for each ONBUILD trigger of the base before them.
     """
-    below = len(derived_history(base.config, "")) if base else 0
+    below = len(derived_history(base.config, "")) if base else 1  # FROM scratch has the token's entry
     own = (committed.history or [])[below:]
     execution = base.config.config if base else None
     triggers = (execution.on_build if execution else None) or []

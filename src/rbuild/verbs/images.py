@@ -12,9 +12,9 @@ from rbuild.verbs.workspace import Workspace, read_lock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """The image of a stage. `digest` is None where the stage was never built. `size`, in bytes, is that of the
-    compressed layers. `built`, in seconds since 1970, is when the image came into the store, None where it is
-    not there."""
+    """The image of a stage. `digest` is None where the stage was never built. `size`, in bytes, is that of
+    the compressed layers. `built`, in seconds since 1970, is when the image came into the store, None where
+    it is not there."""
 
     stage: str
     reference: str

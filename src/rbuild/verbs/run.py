@@ -259,7 +259,8 @@ def _clear_remains(workspace: Workspace, order: Sequence[str]) -> None:
 
 
 def _label(workspace: Workspace) -> str:
-    return f"rbuild.project={workspace.root}"
+    # Podman reads filters as CSV, so a label holds no path as it is.
+    return f"rbuild.project={Digest.of(os.fsencode(workspace.root)).hex}"
 
 
 @contextlib.contextmanager

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from rbuild.archive import unpack
-from rbuild.containerfile.chain import image_chain
+from rbuild.containerfile.chain import Chain, image_chain, variables_set
+from rbuild.containerfile.expand import ImageUse, scratch_uses
 from rbuild.containerfile.model import Instruction
 from rbuild.containerfile.render import render, uses_heredocs
 from rbuild.containerfile.steps import Steps, step_lines
 from rbuild.context import copy_to
 from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit, Output, StepStarted
+from rbuild.image.config import Config, Platform, RootFs
 from rbuild.image.derived import derived_config
 from rbuild.image.manifest import OCI_CONFIG, Descriptor, canonical_manifest
 from rbuild.lock import ImageLock, StageLock
@@ -41,6 +43,8 @@ from rbuild.verbs.workspace import Workspace
 _HEREDOC_PODMAN = (5, 0, 0)
 _LAST_LINES = 12
 _INDEX_HINT = "the lock pins what a package index offers; if a requirement changed: rbuild lock --upgrade {}"
+# What Podman gives an image that is FROM another one which has no PATH.
+_PODMAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NO_SPACE = "no space left on device"
 
 
@@ -83,7 +87,7 @@ def build_stage(job: Job) -> StageLock:
     token = _cache_token(job)
     with job.workspace.store.scratch("build-") as scratch:
         job = replace(job, podman=job.podman.working_in(scratch / "tmp"))
-        names = {key: _hand_in(job, base, token, scratch) for key, base in job.bases.items()}
+        names = _hand_in_all(job, token, scratch)
         try:
             built = _run_podman(job, names, scratch)
         except BaseException:
@@ -146,19 +150,57 @@ def _cache_token(job: Job) -> str:
     return secrets.token_hex(16)
 
 
-def _hand_in(job: Job, base: ReadyBase, token: str, scratch: Path) -> str:
+def _hand_in_all(job: Job, token: str, scratch: Path) -> dict[ImageUse, str]:
+    """Put what the stage starts from into Podman's storage; gives what to call each of them."""
+    bases = {
+        key: _hand_in(
+            job,
+            f"localhost/rbuild/base:{token[:16]}-{base.digest.hex[:16]}",
+            base.config,
+            base.manifest.layers,
+            token,
+            scratch,
+        )
+        for key, base in job.bases.items()
+    }
+    names = {use: bases[key] for use, key in job.source.uses.items()}
+    stage = job.source.stage
+    empty = scratch_uses(
+        job.source.containerfile, build_args=stage.args, platform=job.inputs.platform, target=stage.target
+    )
+    if empty:
+        names |= dict.fromkeys(empty, _hand_in_scratch(job, token, scratch))
+    return names
+
+
+def _hand_in_scratch(job: Job, token: str, scratch: Path) -> str:
+    """An image without layers, so that a RUN upon FROM scratch has the build's variables as well.
+
+    Podman 4.3 reuses no layer that has none below it, nor what follows it: such builds have no layer cache.
+    """
+    platform = Platform.parse(job.inputs.platform)
+    config = Config(
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant or "",
+        rootfs=RootFs(diff_ids=[]),
+    )
+    return _hand_in(job, f"localhost/rbuild/scratch:{token[:16]}", config, (), token, scratch)
+
+
+def _hand_in(
+    job: Job, name: str, base: Config, layers: Sequence[Descriptor], token: str, scratch: Path
+) -> str:
     """Put a base into Podman's storage with the build's variables in its configuration; gives its name."""
-    name = f"localhost/rbuild/base:{token[:16]}-{base.digest.hex[:16]}"
     if job.podman.image_exists(name):
         return name
-    variables = environment.variables(job.inputs.epoch)
-    config = derived_config(base.config, variables, token)
+    config = derived_config(base, environment.variables(job.inputs.epoch), token)
     store = job.workspace.store
     blob = store.put(config)
     descriptor = Descriptor(media_type=OCI_CONFIG, digest=blob.digest, size=blob.size)
     load_image(
-        canonical_manifest(descriptor, base.manifest.layers, {}),
-        [blob.digest, *(layer.digest for layer in base.manifest.layers)],
+        canonical_manifest(descriptor, layers, {}),
+        [blob.digest, *(layer.digest for layer in layers)],
         name,
         store=store,
         scratch=scratch,
@@ -248,11 +290,11 @@ def _recording(job: Job, token: str, built: _Built) -> Recording:
     return recording
 
 
-def _run_podman(job: Job, names: Mapping[str, str], scratch: Path) -> _Built:
+def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Built:
     stage = job.source.stage
     rendered = render(
         job.source.containerfile,
-        {use: names[key] for use, key in job.source.uses.items()},
+        names,
         target=stage.target,
         build_args=stage.args,
         platform=job.inputs.platform,
@@ -308,6 +350,8 @@ def _run_podman(job: Job, names: Mapping[str, str], scratch: Path) -> _Built:
 
 def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> RbuildError:
     """Why a build failed; the last lines name stage, line and URL where an address was the reason."""
+    if job.workspace.store.is_full("\n".join(follower.last)):
+        return job.workspace.store.full()
     if any(_NO_SPACE in line for line in follower.last):
         return no_space(job.podman)
     problems: list[Problem] = []
@@ -371,6 +415,15 @@ def _export(job: Job, image_id: str, scratch: Path) -> ImageLock:
         base=base,
         instructions=chain.instructions,
         inputs=job.inputs,
-        injected=environment.variables(job.inputs.epoch),
+        injected=_injected(job, chain),
         store=job.workspace.store,
     )
+
+
+def _injected(job: Job, chain: Chain) -> dict[str, str]:
+    """The variables that are in the image only because this build put them there."""
+    own = variables_set(chain.instructions, job.source.containerfile.escape)
+    injected = dict(environment.variables(job.inputs.epoch))
+    if chain.base is None:
+        injected["PATH"] = _PODMAN_PATH
+    return {name: value for name, value in injected.items() if name not in own}

@@ -12,8 +12,8 @@ _ALLOC = 2
 _MAX_NAMES = 4 << 20  # bytes
 _MAX_ROWS = 4096  # no program or shared library has as many
 
-# By the class in e_ident: where the header tells of the table of sections, and how; the size of a row, and its
-# first fields: name, type, flags, address, offset, size.
+# By the class in e_ident: where the header tells of the table of sections, and how; the size of a row, and
+# its first fields: name, type, flags, address, offset, size.
 _HEADER = {1: (0x20, "IIHHHHHH"), 2: (0x28, "QIHHHHHH")}
 _ROW = {1: (40, "IIIIII"), 2: (64, "IIQQQQ")}
 _ORDER = {1: "<", 2: ">"}

@@ -1,0 +1,92 @@
+"""No space left: in the store, or in Podman's storage. Each is a small file system of its own in turn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import RBUILD, Layouts, World, project_file
+
+SMALL_DISK = Path(__file__).with_name("small_disk.py")
+# After the command: what is left where things are written, and of containers.
+AFTER = 'echo "exit $?"; ls -A "$0/tmp"; podman ps --all --external --quiet; ls -A'
+
+
+@dataclass
+class Outcome:
+    code: int
+    left: list[str]
+    said: str
+
+
+def on_small_disk(world: World, folder: Path, size: str) -> Outcome:
+    """Run `rbuild all` with no more than `size` below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runtime = world.data / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    argv = ["podman", "unshare", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    argv += [sys.executable, str(SMALL_DISK), str(folder), size, str(os.getuid()), str(os.getgid()), "--"]
+    script = f"{' '.join(RBUILD)} all; {AFTER}"
+    done = subprocess.run(
+        [*argv, "sh", "-c", script, str(world.store)],
+        cwd=world.project,
+        env={**world.env, "XDG_RUNTIME_DIR": str(runtime)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "exit " in done.stdout, done.stderr
+    said, _, left = done.stdout.partition("exit ")
+    code, *names = left.split()
+    return Outcome(int(code), names, said + done.stderr)
+
+
+@pytest.fixture
+def large(world: World, layouts: Layouts) -> World:
+    """A project whose image has 10 MB that cannot be compressed on top of its base's 28 MB."""
+    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    world.write(
+        {
+            "rbuild.yaml": project_file(
+                bases, {"one": {"containerfile": "Containerfile", "context": "context"}}
+            ),
+            "Containerfile": "FROM localhost/base:1\nCOPY large /\nRUN busybox cp /large /copy\n",
+        }
+    )
+    (world.project / "context").mkdir()
+    (world.project / "context" / "large").write_bytes(os.urandom(10_000_000))
+    return world
+
+
+FILES = {".rbuild", "Containerfile", "bases", "context", "rbuild.yaml"}
+
+
+# At the base, at the context, at what Podman commits, at the canonical layer.
+@pytest.mark.parametrize("size", ["20m", "34m", "48m", "62m", "76m"])
+def test_no_space_in_the_store(large: World, size: str) -> None:
+    outcome = on_small_disk(large, large.store, size)
+    assert outcome.code == 2, outcome.said
+    assert f"error: {large.store}: no space left in the store" in outcome.said
+    assert "RBUILD_STORE" in outcome.said
+    assert set(outcome.left) == FILES
+
+
+# At the base, at COPY, at RUN.
+@pytest.mark.parametrize("size", ["10m", "76m", "90m"])
+def test_no_space_in_podmans_storage(large: World, size: str) -> None:
+    storage = large.data / "containers"
+    outcome = on_small_disk(large, storage, size)
+    assert outcome.code == 2, outcome.said
+    assert f"error: {storage}/storage: no space left in Podman's storage" in outcome.said
+    assert "podman system df" in outcome.said
+    assert set(outcome.left) == FILES
+
+
+def test_with_enough_space_it_is_built(large: World) -> None:
+    outcome = on_small_disk(large, large.store, "400m")
+    assert outcome.code == 0, outcome.said
+    assert set(outcome.left) == FILES | {"rbuild.lock"}
