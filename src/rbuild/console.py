@@ -160,11 +160,12 @@ class Terminal:
                 case StageStarted(why=why):
                     self._lines[name] = _Line(why, stage=True)
                 case StepStarted(number=number, total=total, text=text):
-                    # Nobody says that a base is done, but its stages go on.
-                    self._lines = {key: line for key, line in self._lines.items() if line.stage}
+                    self._forget_bases()
                     line = self._lines.setdefault(name, _Line(stage=True))
                     line.step, line.last = f"{number}/{total}", text
                 case Output(text=text):
+                    if name not in self._lines:
+                        self._forget_bases()
                     if shown := printable(text[-_LONGEST:]).strip():
                         self._lines.setdefault(name, _Line()).last = shown
                 case Progress(text=text):
@@ -176,6 +177,10 @@ class Terminal:
                     self._console.print(_done(name, event))
                 case Note():
                     self._console.print(_note(name, event))
+
+    def _forget_bases(self) -> None:
+        """No event says that a base is done; but one is made at a time, and then its stages go on."""
+        self._lines = {name: line for name, line in self._lines.items() if line.stage}
 
     def _draw(self) -> RenderableType:
         from rich.table import Table

@@ -89,8 +89,11 @@ def load_image(
 ) -> None:
     """Put an image into Podman's storage under `name`, with the very digest of `manifest`.
 
-    `parts` are its configuration and layers, which are in the store; skopeo checks every byte.
+    `parts` are its configuration and layers, which are in the store. Raises CorruptBlob for one that is not
+    what it was, MissingBlob.
     """
+    for part in set(parts):
+        store.open(part).close()
     layout = scratch / "layout"
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)

@@ -31,6 +31,7 @@ from rbuild.files import Scratch, locked, write_atomically
 CHUNK = 1 << 20
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
+_CHECKSUM = hashlib.sha256().digest_size
 _NO_SPACE = "no space left on device"
 _REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -245,6 +246,17 @@ class Store:
         file.seek(0)
         return file
 
+    def discard_corrupt(self, digest: Digest) -> bool:
+        """Remove a blob whose bytes are not those of its name; whether there was one."""
+        try:
+            self.open(digest).close()
+        except MissingBlob:
+            return False
+        except CorruptBlob:
+            self.discard(digest)
+            return True
+        return False
+
     def discard(self, digest: Digest) -> None:
         """Remove a blob, if it is there."""
         self.path(digest).unlink(missing_ok=True)
@@ -280,24 +292,36 @@ class Store:
             write_atomically(self.root / "index.json", data)
 
     def _index(self) -> dict[str, Any]:
-        index: dict[str, Any] = json.loads((self.root / "index.json").read_bytes())
-        return index
+        path = self.root / "index.json"
+        try:
+            index: dict[str, Any] = json.loads(path.read_bytes())
+            if isinstance(index["manifests"], list):
+                return index
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise RbuildError(
+            "is not the index of an OCI image layout any more",
+            where=Where(file=str(path)),
+            hint=f"rm {path}: the next build names its images anew",
+        )
 
     # What can be computed again
 
     def cached(self, kind: str, key: str) -> bytes | None:
-        """What `cache` kept under that name."""
+        """What `cache` kept under that name, if it is still what it was."""
         try:
-            return (self.root / "cache" / kind / key).read_bytes()
+            data = (self.root / "cache" / kind / key).read_bytes()
         except FileNotFoundError:
             return None
+        checksum, kept = data[:_CHECKSUM], data[_CHECKSUM:]
+        return kept if hashlib.sha256(kept).digest() == checksum else None
 
     def cache(self, kind: str, key: str, data: bytes) -> None:
         """Keep `data`, which can be computed again, under `key` (a file name)."""
         folder = self.root / "cache" / kind
         with self.space():
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / key, data)
+            write_atomically(folder / key, hashlib.sha256(data).digest() + data)
 
     def log_path(self, project: str, stage: str) -> Path:
         """Where the output of a stage's build goes; its folder is there."""

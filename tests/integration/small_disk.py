@@ -3,9 +3,9 @@
     podman unshare unshare --mount --pid --fork --kill-child --mount-proc \\
         python3 small_disk.py FOLDER SIZE UID GID -- COMMAND…
 
-`podman unshare` gives a user namespace with the caller as root and its subordinate ids, in which a tmpfs may be
-mounted. In one more user namespace the caller is itself again, with subordinate ids of its own: there, rootless
-Podman works as it does outside.
+`podman unshare` gives a user namespace with the caller as root and its subordinate ids, in which a tmpfs
+may be mounted. In one more user namespace the caller is itself again, with subordinate ids of its own:
+there, rootless Podman works as it does outside.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_ctrl_c_during_run(world: World, layouts: Layouts) -> None:
 
 
 def test_a_killed_run_leaves_nothing_once_the_next_has_begun(world: World, layouts: Layouts) -> None:
-    running(world, layouts, f"busybox echo half > /out/made/half; busybox test -e /in/go/go || {SLOW}")
+    running(world, layouts, f"busybox echo half > /out/made/half; busybox test -e /in/go/go/go || {SLOW}")
     world.ok("all")
     process = world.start("run")
     assert until(lambda: in_run(world))

@@ -180,6 +180,8 @@ def test_the_line_of_a_base_goes_when_its_stages_go_on(monkeypatch: pytest.Monke
     terminal.show(Output(stage="localhost/base:1", text="installing"))
     terminal.show(Progress(text="fetching", done=1, total=2))
     assert len(drawn(terminal, 80)) == 3
+    terminal.show(Output(stage="localhost/base:2", text="installing"))
+    assert [line.split()[0] for line in drawn(terminal, 80)] == ["localhost/base:2", "one"]
     terminal.show(StepStarted(stage="one", number=1, total=2, text="FROM localhost/base:1"))
     assert drawn(terminal, 80) == ["one  1/2  0 s  FROM localhost/base:1"]
 

@@ -247,7 +247,7 @@ class Exchange:
         if not isinstance(error, Unreachable):
             self._note(Kind.STORE, printable_url(coming.request.url), error.problems[0].what)
         elif coming.expected is None:
-            self._note(Kind.UNREACHABLE, error.url, error.why)
+            self._note(Kind.UNREACHABLE, error.url, error.why, hint=error.problems[0].hint)
         else:
             with self._lock:
                 self._lost[coming.expected.sha256] = error.why

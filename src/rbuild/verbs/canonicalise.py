@@ -188,6 +188,8 @@ class _Layers:
             return None
         if memo.blob and not self._store.has(Digest(memo.blob), memo.size):
             return None
+        if memo.blob and self._store.cached("indexes", memo.diff_id) is None:
+            return None
         return memo
 
     def _write(self, source: BinaryIO) -> _Memo:

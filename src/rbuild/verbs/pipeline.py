@@ -24,6 +24,7 @@ from rbuild.sealed.namespace import stop_all
 from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Upstream, fetch
 from rbuild.skopeo import load_image
+from rbuild.store import CorruptBlob
 from rbuild.verbs.bases import Bases
 from rbuild.verbs.build import Assessment, Options, StageResult
 from rbuild.verbs.canonicalise import ReadyBase
@@ -32,6 +33,8 @@ from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
 
 IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on this host's loopback
+
+_MOST_CORRUPT = 100  # blobs of one stage
 
 T = TypeVar("T")
 
@@ -130,7 +133,7 @@ class Pipeline:
         name = assessed.source.stage.name
         started = time.monotonic()
         try:
-            result = self._bring_up_to_date(assessed, state)
+            result = self._mended(assessed, state)
         except RbuildError as error:
             result = StageResult(stage=name, outcome="failed", changes=assessed.changes, error=error)
         if state != "up to date":
@@ -144,6 +147,18 @@ class Pipeline:
                 )
             )
         return result
+
+    def _mended(self, assessed: Assessment, state: str) -> StageResult:
+        """Bring a stage up to date; what is found to be corrupt is thrown away, and made or fetched anew."""
+        for _ in range(_MOST_CORRUPT):
+            try:
+                return self._bring_up_to_date(assessed, state)
+            except CorruptBlob as error:
+                with self._pinning:  # or another stage might have it fetched again already
+                    if self._workspace.store.discard_corrupt(error.digest):
+                        self._warn(f"{error.problems[0].where}: {error.problems[0].what}; making it anew")
+                state = "build"
+        return self._bring_up_to_date(assessed, state)
 
     def _bring_up_to_date(self, assessed: Assessment, state: str) -> StageResult:
         name, locked = assessed.source.stage.name, assessed.locked
