@@ -26,7 +26,6 @@ from rbuild.image.layer import canonical_layer
 from rbuild.image.normalise import NORMALISERS
 
 MEGABYTES = 400
-ENTRIES = 12_000
 EPOCH = 1_700_000_000
 
 
@@ -41,7 +40,7 @@ def make_layer(target: Path) -> tuple[int, int]:
             folders: set[Path] = set()
             root = Path(f"opt/{copy}/site-packages")
             for path in files:
-                if left <= 0 or count >= ENTRIES:
+                if left <= 0:
                     return target.stat().st_size, count
                 name = root / path.relative_to(packages)
                 for folder in reversed(name.parents):

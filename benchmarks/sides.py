@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rbuild.image.manifest import read_manifest
@@ -146,6 +147,16 @@ class Ours(Side):
         self.forget_storage()
 
 
+@dataclass(frozen=True)
+class Built:
+    """What the peer's builds took, in seconds, and the IDs of their images."""
+
+    seconds: float
+    downloads: float  # of these pip's, from each `Downloading` line to the next line
+    copies: float  # of these the steps that are a `COPY --from`
+    images: tuple[str, ...]
+
+
 class Plain(Side):
     """Podman alone: the same Containerfiles, contexts and bases, and the host's network."""
 
@@ -180,22 +191,23 @@ class Plain(Side):
             argv = ["podman", "build", "--file", str(self.folder / "Containerfile"), "--tag", name]
             self.output(*argv, str(context))
 
-    def build(self, *, cached: bool) -> tuple[float, float, list[str]]:
-        """All stages, one after the other: (seconds, of these pip's downloads, the images' IDs)."""
+    def build(self, *, cached: bool) -> Built:
+        """Build all stages, one after the other."""
         start = time.perf_counter()
-        downloads, images = 0.0, []
+        downloads = copies = 0.0
+        images = []
         for stage, (containerfile, context) in self.stages.items():
             argv = ["podman", "build", "--network", "host", "--tag", f"localhost/plain/{stage}"]
             argv += [] if cached else ["--no-cache"]
             argv += ["--file", str(self._project / containerfile), str(self._project / context)]
             said = self.lines(argv)
             images.append(said[-1][1])
-            downloads += sum(
-                after - before
-                for (before, line), (after, _) in itertools.pairwise(said)
-                if line.lstrip().startswith("Downloading ")
-            )
-        return time.perf_counter() - start, downloads, images
+            for (before, line), (after, _) in itertools.pairwise(said):
+                if line.lstrip().startswith("Downloading "):
+                    downloads += after - before
+                if re.search(r"STEP .*: COPY --from=", line):
+                    copies += after - before
+        return Built(time.perf_counter() - start, downloads, copies, tuple(images))
 
     def save(self) -> float:
         """The seconds of `podman save` of each stage's image, in the form that is Podman's default."""

@@ -422,7 +422,9 @@ def _print_results(results: tuple[StageResult, ...]) -> None:
 
 
 def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
+    from rbuild.verbs.build import leftovers
     from rbuild.verbs.status import status as verb
+    from rbuild.verbs.workspace import read_lock
 
     workspace = _workspace()
     found = verb(workspace, _chosen(workspace, stages))
@@ -436,7 +438,10 @@ def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
             missing = "" if one.stored or one.changes else ", but its image is not in the store"
             say(f"{one.stage:{width}}  {'out of date' if one.changes else f'up to date{missing}'}")
             _say_changes(one.changes, f"{'':{width}}    ")
-    if check and any(one.changes for one in found):
+    remains = leftovers(workspace, read_lock(workspace)) if check else ()
+    if not as_json:
+        _say_changes(remains, "rbuild.lock  ")
+    if remains or (check and any(one.changes for one in found)):
         raise RbuildError(
             "rbuild.lock is out of date",
             hint="rbuild lock brings it up to date; commit it with the change",

@@ -23,6 +23,7 @@ from rbuild.errors import RbuildError
 
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 20
+_LONGEST_LINE = 1 << 16  # bytes; what has no end of line in them is handed on in pieces
 _libc = ctypes.CDLL(None, use_errno=True)
 _running: set[Process] = set()
 _running_lock = threading.Lock()
@@ -116,7 +117,7 @@ class Process:
     def lines(self, on_line: Callable[[str], None]) -> None:
         """Hand every line of standard output to `on_line`, until it ends."""
         assert self._popen.stdout is not None
-        for raw in self._popen.stdout:
+        for raw in iter(partial(self._popen.stdout.readline, _LONGEST_LINE), b""):
             on_line(raw.decode(errors="replace").rstrip("\r\n"))
 
     def wait(self) -> int:

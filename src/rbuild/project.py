@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from rbuild.errors import Where
 from rbuild.graph import StageGraph
 from rbuild.projectcheck import Exists, check, default_containerfile
 from rbuild.projectfile import Base, ProjectFile, StageFile
@@ -42,13 +43,18 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.bases.get(reference) or Base(image=reference)
 
 
+def locate(text: bytes, *path: str) -> Where:
+    """Where a key is in `text`, the bytes of a project's file without mistakes."""
+    return _document(text, PROJECT_FILE).where(*path)
+
+
 def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Project:
     """The project that `text`, the bytes of the file `name`, says.
 
     `exists` tells what is at a path of the project: "file", "directory", "outside" for one that a symbolic
     link leads out of the project, or None. Raises RbuildError with every problem: file, line and key path.
     """
-    document = Document(text, file=name, max_size=4 * MIB, max_nodes=20_000)
+    document = _document(text, name)
     file = read(document, ProjectFile)
     if file:
         check(file, document, exists)
@@ -61,6 +67,10 @@ def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Pr
         bases={Reference.parse(key): base for key, base in file.bases.items()},
         stages={stage: _stage(stage, written) for stage, written in file.stages.items()},
     )
+
+
+def _document(text: bytes, name: str) -> Document:
+    return Document(text, file=name, max_size=4 * MIB, max_nodes=20_000)
 
 
 def _stage(name: str, written: StageFile) -> Stage:

@@ -91,11 +91,11 @@ def build(
         assessed = assess(workspace, lock, stages)
         loaded = asked.result() if asked else {}
     stale = {name for name, one in assessed.items() if one.changes or name in options.upgrade}
-    if options.locked and stale:
-        raise _out_of_date({name: assessed[name] for name in assessed if name in stale})
+    remains = leftovers(workspace, lock)
+    if options.locked and (stale or remains):
+        raise _out_of_date({name: assessed[name] for name in assessed if name in stale}, remains)
     states = {name: _state(workspace, one, name in stale, options, loaded) for name, one in assessed.items()}
-    if all(state == "up to date" for state in states.values()):
-        assert lock is not None
+    if lock and not remains and all(state == "up to date" for state in states.values()):
         return tuple(
             StageResult(stage=name, outcome="up to date", digest=lock.stages[name].image.manifest)
             for name in assessed
@@ -135,12 +135,30 @@ def in_store(workspace: Workspace, image: ImageLock) -> bool:
     )
 
 
-def _out_of_date(stale: Mapping[str, Assessment]) -> RbuildError:
+def leftovers(workspace: Workspace, lock: Lock | None) -> tuple[Change, ...]:
+    """What the lock holds that is of no stage of the project."""
+    if lock is None:
+        return ()
+    found = [
+        Change("stage", f"{name} is not in {PROJECT_FILE} any more")
+        for name in lock.stages
+        if name not in workspace.project.stages
+    ]
+    if lock.project != workspace.project.name:
+        found.append(Change("project", f"{lock.project} → {workspace.project.name}"))
+    return tuple(found)
+
+
+def _out_of_date(stale: Mapping[str, Assessment], remains: Collection[Change]) -> RbuildError:
+    hint = "rbuild lock brings the lock up to date; commit it with the change"
     problems = [
+        Problem(what=f"out of date ({change})", where=Where(file=LOCK_FILE), hint=hint) for change in remains
+    ]
+    problems += [
         Problem(
             what=f"stage {name} is out of date ({'; '.join(str(change) for change in one.changes)})",
             where=Where(file=LOCK_FILE, key=f"stages.{name}"),
-            hint="rbuild lock brings the lock up to date; commit it with the change",
+            hint=hint,
         )
         for name, one in stale.items()
     ]

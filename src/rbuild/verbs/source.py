@@ -14,7 +14,7 @@ from rbuild.errors import Problem, RbuildError, Where
 from rbuild.image.codec import DEFAULT
 from rbuild.image.normalise import NORMALISERS
 from rbuild.plan import Inputs
-from rbuild.project import PROJECT_FILE, Stage
+from rbuild.project import PROJECT_FILE, Stage, locate
 from rbuild.reference import Reference
 from rbuild.suggest import did_you_mean
 from rbuild.verbs.workspace import PRIVATE, Workspace
@@ -74,14 +74,14 @@ def _read(workspace: Workspace, stage: Stage) -> Source:
             f"cannot be read: {error.strerror}", where=Where(file=str(stage.containerfile))
         ) from error
     containerfile = parse(text, str(stage.containerfile))
-    problems = [*_unknown_args(stage, containerfile), *_unknown_normalisers(stage)]
+    problems = [*_unknown_args(workspace, stage, containerfile), *_unknown_normalisers(workspace, stage)]
     uses: dict[ImageUse, str] = {}
     found = image_uses(
         containerfile, build_args=stage.args, platform=workspace.project.platform, target=stage.target
     )
     for use in found:
         try:
-            uses[use] = str(Reference.parse(use.image))
+            uses[use] = str(_known(workspace, Reference.parse(use.image)))
         except RbuildError as error:
             where = Where(file=str(stage.containerfile), line=use.line)
             problems += [Problem(what=one.what, where=where, hint=one.hint) for one in error.problems]
@@ -106,22 +106,39 @@ def _read(workspace: Workspace, stage: Stage) -> Source:
     )
 
 
-def _unknown_args(stage: Stage, containerfile: Containerfile) -> Iterable[Problem]:
+def _known(workspace: Workspace, reference: Reference) -> Reference:
+    """The reference; raises RbuildError for one that no registry can have, and that `bases` does not list."""
+    bases = workspace.project.bases
+    if reference.registry == "localhost" and reference not in bases:
+        near = did_you_mean(str(reference), map(str, bases))
+        raise RbuildError(
+            f"{reference} is in no registry, and `bases` in {PROJECT_FILE} does not list it",
+            hint=near or f"add it to `bases` in {PROJECT_FILE}, and say what it is: image, oci or debian",
+        )
+    return reference
+
+
+def _in_project_file(workspace: Workspace, *path: str) -> Where:
+    """Where a key of rbuild.yaml is."""
+    return locate((workspace.root / PROJECT_FILE).read_bytes(), *path)
+
+
+def _unknown_args(workspace: Workspace, stage: Stage, containerfile: Containerfile) -> Iterable[Problem]:
     declared = args_used(containerfile)
     for name in stage.args:
         if name not in declared:
             yield Problem(
                 what=f"{stage.containerfile} declares no ARG {name}",
-                where=Where(file=PROJECT_FILE, key=f"stages.{stage.name}.args.{name}"),
+                where=_in_project_file(workspace, "stages", stage.name, "args", name),
                 hint=did_you_mean(name, declared) or f"add `ARG {name}` to it, or remove the key",
             )
 
 
-def _unknown_normalisers(stage: Stage) -> Iterable[Problem]:
+def _unknown_normalisers(workspace: Workspace, stage: Stage) -> Iterable[Problem]:
     for name in stage.normalisers:
         if name not in NORMALISERS:
             yield Problem(
                 what=f"there is no normaliser {name!r}",
-                where=Where(file=PROJECT_FILE, key=f"stages.{stage.name}.normalisers.{name}"),
+                where=_in_project_file(workspace, "stages", stage.name, "normalisers", name),
                 hint=did_you_mean(name, NORMALISERS) or f"there are {', '.join(NORMALISERS)}",
             )

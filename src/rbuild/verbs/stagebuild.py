@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ _LAST_LINES = 12
 _INDEX_HINT = "the lock pins what a package index offers; if a requirement changed: rbuild lock --upgrade {}"
 # What Podman gives an image that is FROM another one which has no PATH.
 _PODMAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OWN_LINE = re.compile(r"(?:\[[0-9]+/[0-9]+\] )?COMMIT(?: .*)?\Z|[0-9a-f]{64}\Z")
 _NO_SPACE = "no space left on device"
 
 
@@ -251,6 +253,10 @@ class _Follower:
             # A cached layer is announced twice, the second time as if it were new.
             self.layers.setdefault(self.number, layer)
             return
+        if _OWN_LINE.match(text):
+            return  # Podman's name for the image, which is not its digest
+        if text.startswith("Error: building at STEP ") and (found := text.rpartition('": '))[0]:
+            text = f"Error: {found[2]}"  # the step is shown already
         self.last = [*self.last[1 - _LAST_LINES :], text]
         self._emit(Output(stage=self._stage, text=text))
 

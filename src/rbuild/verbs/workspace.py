@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -129,6 +130,8 @@ def guarded(workspace: Workspace, command: str, waiting: Callable[[str], None]) 
     """Let one command at a time change the project; `waiting` is told for whom this one waits."""
     folder = workspace.root / PRIVATE
     try:
+        if not os.access(workspace.root, os.W_OK):  # the lock is replaced by a new file
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         folder.mkdir(exist_ok=True)
         (folder / ".gitignore").write_text("*\n")
         file = (folder / "guard").open("a+")
