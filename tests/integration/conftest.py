@@ -1,136 +1,15 @@
-"""Projects, stores and Podman storage for tests that go through the front door.
-
-Every test gets a world of its own: a project folder, an empty store and empty Podman storage (both follow
-XDG_DATA_HOME). Bases that take long to make are made once a session, and handed in as OCI layouts.
-"""
+"""The fixtures that give every test a world of its own."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-
-RBUILD = (sys.executable, "-m", "rbuild")
-# Root file systems that scenarios start from, by the Debian packages in them.
-BASES = {
-    "python": (
-        "python3",
-        "python3-pip",
-        "python3-venv",
-        "ca-certificates",
-        "apt",
-        "curl",
-        "gcc",
-        "libc6-dev",
-    ),
-    "node": ("nodejs", "npm", "ca-certificates"),
-    "tiny": ("busybox",),
-}
-
-
-@dataclass
-class World:
-    """One user's view: a project folder, a store, Podman's storage."""
-
-    project: Path
-    data: Path
-    env: dict[str, str] = field(repr=False)
-
-    @property
-    def store(self) -> Path:
-        return self.data / "rbuild"
-
-    @property
-    def lock(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = yaml.safe_load((self.project / "rbuild.lock").read_text())
-        return loaded
-
-    def write(self, files: Mapping[str, str]) -> None:
-        """Write files of the project; parents are made."""
-        for name, text in files.items():
-            path = self.project / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    def rbuild(
-        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 600
-    ) -> subprocess.CompletedProcess[str]:
-        """Run rbuild as a user does; nothing is checked."""
-        return subprocess.run(
-            [*RBUILD, *arguments],
-            cwd=self.project,
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start rbuild in a process group of its own."""
-        return subprocess.Popen(
-            [*RBUILD, *arguments],
-            cwd=self.project,
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
-        )
-
-    def ok(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run rbuild, which has to succeed."""
-        done = self.rbuild(*arguments, env=env)
-        assert done.returncode == 0, f"rbuild {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """The result of a command that succeeds, read from its JSON."""
-        return json.loads(self.ok(*arguments, "--json").stdout)
-
-    def podman(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["podman", *arguments], env=self.env, capture_output=True, text=True, check=True, timeout=300
-        )
-        return done.stdout
-
-    def digests(self) -> dict[str, str]:
-        """The locked manifest digest of every stage."""
-        return {name: stage["image"]["manifest"] for name, stage in self.lock["stages"].items()}
-
-    def forget_images(self) -> None:
-        """Remove every container image and layer cache."""
-        self.podman("rmi", "--all", "--force")
-
-    def forget_store(self) -> None:
-        """Remove the store; a read-only blob is no obstacle to its owner."""
-        shutil.rmtree(self.store)
-
-
-def make_world(folder: Path) -> World:
-    project, data = folder / "project", folder / "data"
-    project.mkdir()
-    data.mkdir(mode=0o700)
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RBUILD_", "SOURCE_DATE"))
-    }
-    return World(project, data, {**kept, "XDG_DATA_HOME": str(data), "NO_COLOR": "1"})
-
-
-def remove_world(world: World) -> None:
-    """Files in Podman's storage belong to the user's subordinate ids."""
-    subprocess.run(["podman", "unshare", "rm", "-rf", str(world.data)], env=world.env, check=False)
+from worlds import Layouts, World, make_world, remove_world
 
 
 @pytest.fixture
@@ -150,62 +29,8 @@ def world(folder: Path) -> Iterator[World]:
     remove_world(made)
 
 
-class Layouts:
-    """OCI layouts of the bases, each made by rbuild the first time that a test asks for it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._made: dict[str, Path] = {}
-
-    def __getitem__(self, name: str) -> Path:
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
-
-    def _make(self, name: str) -> Path:
-        folder = self._folder / name
-        folder.mkdir()
-        world = make_world(folder)
-        layout = folder / "layout"
-        project = {
-            "project": "bases",
-            "bases": {"localhost/base:1": {"debian": {"suite": "bookworm", "packages": list(BASES[name])}}},
-            "stages": {"base": {"containerfile": "Containerfile", "context": "context"}},
-        }
-        world.write(
-            {
-                "rbuild.yaml": yaml.safe_dump(project),
-                "Containerfile": "FROM localhost/base:1\nLABEL made=once\n",
-                "context/.keep": "",
-            }
-        )
-        world.ok("all")
-        subprocess.run(
-            ["skopeo", "copy", "--quiet", f"oci:{world.store}:bases/base", f"oci:{layout}:base"],
-            env=world.env,
-            check=True,
-        )
-        remove_world(world)
-        return layout
-
-    def install(self, world: World, name: str, references: tuple[str, ...]) -> dict[str, Any]:
-        """Copy a base into a project, and give the `bases` of rbuild.yaml that make `references` mean it."""
-        target = world.project / "bases" / name
-        if not target.exists():
-            shutil.copytree(self[name], target, copy_function=os.link)
-        return {reference: {"oci": f"bases/{name}"} for reference in references}
-
-
 @pytest.fixture(scope="session")
 def layouts() -> Iterator[Layouts]:
     folder = Path(tempfile.mkdtemp(prefix="rb-bases-"))
     yield Layouts(folder)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def project_file(bases: Mapping[str, Any], stages: Mapping[str, Any], *, name: str = "demo") -> str:
-    """The text of an rbuild.yaml."""
-    text: str = yaml.safe_dump(
-        {"project": name, "bases": dict(bases), "stages": dict(stages)}, sort_keys=False
-    )
-    return text

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Layouts, World, project_file
+from worlds import Layouts, World, project_file
 
 # In every RUN that takes a while: how its processes are told from all others, whose they may be.
 MARK = "271.828"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Layouts, World, project_file
+from worlds import Layouts, World, project_file
 
 CONTAINERFILE = """\
 FROM localhost/base:1

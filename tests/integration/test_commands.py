@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import RBUILD, Layouts, World, make_world, project_file, remove_world
+from worlds import RBUILD, Layouts, World, make_world, project_file, remove_world
 
 CONTAINERFILE = """\
 FROM localhost/base:1

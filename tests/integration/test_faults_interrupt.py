@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Layouts, World
 from leftovers import (
     SLOW,
     assert_no_containers,
@@ -20,6 +19,7 @@ from leftovers import (
     two_stages,
     until,
 )
+from worlds import Layouts, World
 
 
 def assert_last_line(said: list[str]) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 
-from conftest import Layouts, World
 from leftovers import (
     assert_no_containers,
     assert_nothing_runs,
@@ -18,6 +17,7 @@ from leftovers import (
     scratch,
     two_stages,
 )
+from worlds import Layouts, World
 
 KILLS = 50
 BETWEEN = 10  # kills before a run may go on to its end

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import RBUILD, Layouts, World, project_file
+from worlds import RBUILD, Layouts, World, project_file
 
 SMALL_DISK = Path(__file__).with_name("small_disk.py")
 # After the command: what is left where things are written, and of containers.

@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 
 import yaml
-from conftest import Layouts, World
 from leftovers import assert_no_containers, assert_nothing_runs, assert_store_is_sound, scratch, two_stages
+from worlds import Layouts, World
 
 
 def hints(said: str) -> int:

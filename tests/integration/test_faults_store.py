@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import Layouts, World, project_file
 from leftovers import assert_no_containers, assert_store_is_sound, scratch, two_stages
+from worlds import Layouts, World, project_file
 
 from rbuild.digest import Digest
 

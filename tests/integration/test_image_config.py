@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from conftest import Layouts, World, project_file
+from worlds import Layouts, World, project_file
 
 TRIGGERS = ["ENV FROM_TRIGGER=1", "RUN busybox id -u > /triggered"]
 SAYS = """\

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 import zstandard
-from conftest import Layouts, World, project_file
+from worlds import Layouts, World, project_file
 
 LOOPBACK = {"RBUILD_ALLOW_LOOPBACK": "1"}
 

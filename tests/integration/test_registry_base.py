@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from conftest import Layouts, World, project_file
+from worlds import Layouts, World, project_file
 
 
 @dataclass(frozen=True)

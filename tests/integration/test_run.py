@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RBUILD, Layouts, World, make_world, project_file, remove_world
+from worlds import RBUILD, Layouts, World, make_world, project_file, remove_world
 
 CONTAINERFILE = """\
 FROM localhost/base:1

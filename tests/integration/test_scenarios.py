@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from conftest import Layouts, World, make_world, project_file, remove_world
+from worlds import Layouts, World, make_world, project_file, remove_world
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 BASES = {
