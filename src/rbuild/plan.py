@@ -43,9 +43,9 @@ class Inputs:
             )
         )
 
-    def cache_key(self, stage: str) -> str:
+    def cache_key(self, project: str) -> str:
         """A name for what Podman's own layer cache does not look at: all but Containerfile and context."""
-        return Digest.of(msgspec.json.encode({**self._outside(), "stage": stage}, order="sorted")).hex
+        return Digest.of(msgspec.json.encode({**self._outside(), "project": project}, order="sorted")).hex
 
     def _outside(self) -> dict[str, object]:
         return {

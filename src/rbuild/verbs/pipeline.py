@@ -28,6 +28,7 @@ from rbuild.store import CorruptBlob
 from rbuild.verbs.bases import Bases
 from rbuild.verbs.build import Assessment, Options, StageResult
 from rbuild.verbs.canonicalise import ReadyBase
+from rbuild.verbs.layercache import LayerCache
 from rbuild.verbs.stagebuild import Job, Network, build_stage
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
 
@@ -58,6 +59,7 @@ class Pipeline:
             record=not (options.offline or options.locked),
             fetch=not options.offline,
         )
+        self._layers = LayerCache(workspace.store, workspace.project.name)
         self._bases = Bases(
             workspace,
             emit=emit,
@@ -199,6 +201,7 @@ class Pipeline:
                 inputs=inputs,
                 locked=locked.recording if locked else Recording(),
                 network=self._network,
+                layers=self._layers,
                 podman=podman,
                 cached=cached,
                 log=workspace.store.log_path(workspace.project.name, source.stage.name),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import msgspec
 
 from rbuild.archive import unpack
 from rbuild.containerfile.chain import Chain, image_chain, variables_set
@@ -38,6 +34,7 @@ from rbuild.sealed.recorder import Recorder
 from rbuild.sealed.session import Session
 from rbuild.skopeo import load_image
 from rbuild.verbs.canonicalise import ReadyBase, canonicalise
+from rbuild.verbs.layercache import LayerCache, Token
 from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import Workspace
 
@@ -69,6 +66,7 @@ class Job:
     inputs: Inputs
     locked: Recording
     network: Network
+    layers: LayerCache
     podman: Podman
     cached: bool  # whether Podman's layer cache may be used
     log: Path
@@ -86,10 +84,12 @@ def build_stage(job: Job) -> StageLock:
     is not locked where nothing may be recorded; for a full disk.
     """
     _check_heredocs(job)
-    token = _cache_token(job)
-    with job.workspace.store.scratch("build-") as scratch:
+    with (
+        job.layers.token(job.inputs, job.name, job.locked, fresh=not job.cached) as token,
+        job.workspace.store.scratch("build-") as scratch,
+    ):
         job = replace(job, podman=job.podman.working_in(scratch / "tmp"))
-        names = _hand_in_all(job, token, scratch)
+        names = _hand_in_all(job, token.name, scratch)
         try:
             built = _run_podman(job, names, scratch)
         except BaseException:
@@ -127,29 +127,7 @@ def _check_heredocs(job: Job) -> None:
         )
 
 
-# The layer cache
-
-
-class _Token(msgspec.Struct, frozen=True):
-    """What a set of cached layers was built with: a name for it, and every response that they read."""
-
-    name: str
-    recording: Recording
-
-
-def _cache_token(job: Job) -> str:
-    """A name that Podman's layer cache is keyed by, through the history of the base.
-
-    Podman compares instructions, copied files and the base, not what a RUN read from the network. A token
-    stands for responses: as long as all that its layers read is still locked as it was read, they are valid.
-    """
-    store, key = job.workspace.store, job.inputs.cache_key(job.name)
-    if job.cached and (data := store.cached("tokens", key)):
-        with contextlib.suppress(msgspec.MsgspecError):
-            token = msgspec.msgpack.decode(data, type=_Token)
-            if recording_of([job.locked, token.recording]) == job.locked:
-                return token.name
-    return secrets.token_hex(16)
+# The bases, as Podman gets them
 
 
 def _hand_in_all(job: Job, token: str, scratch: Path) -> dict[ImageUse, str]:
@@ -270,29 +248,26 @@ class _Built:
     reads: Mapping[int, StepReads]
 
 
-def _recording(job: Job, token: str, built: _Built) -> Recording:
+def _recording(job: Job, token: Token, built: _Built) -> Recording:
     """What all steps read: those that ran now, and those whose layers were cached, when they ran.
 
     Nobody may know what a cached layer read, if the store was emptied since; then nothing that is locked is
     forgotten.
     """
-    store = job.workspace.store
     steps: list[Recording] = [reads for _, reads in sorted(built.reads.items())]
     complete = True
     for step, (layer, cached) in built.layers.items():
-        key = f"{token}-{layer}"
         if not cached:
-            store.cache("reads", key, built.reads.get(step, StepReads()).to_bytes())
-        elif (data := store.cached("reads", key)) is not None:
-            steps.append(StepReads.from_bytes(data))
+            job.layers.keep_reads(token, layer, built.reads.get(step, StepReads()))
+        elif (reads := job.layers.reads_of(token, layer)) is not None:
+            steps.append(reads)
         else:
             complete = False
     recording = recording_of(steps)
     if not complete:
         recording = recording_of([job.locked, recording])
     if job.cached:
-        data = msgspec.msgpack.encode(_Token(token, recording))
-        store.cache("tokens", job.inputs.cache_key(job.name), data)
+        job.layers.keep(job.inputs, job.name, token, recording)
     return recording
 
 
