@@ -422,7 +422,7 @@ def _print_results(results: tuple[StageResult, ...]) -> None:
 
 
 def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
-    from rbuild.verbs.build import leftovers
+    from rbuild.verbs.assessment import leftovers
     from rbuild.verbs.status import status as verb
     from rbuild.verbs.workspace import read_lock
 

@@ -129,6 +129,12 @@ class Store:
 
         `clear` removes the scratch folder of a build that was killed, and what else that build left.
         """
+        if ":" in str(root):
+            raise RbuildError(
+                "a store's path cannot have a ':', which separates paths for Podman",
+                where=Where(file=str(root)),
+                hint="set RBUILD_STORE to another folder",
+            )
         self.root = root
         self.blobs = root / "blobs" / "sha256"
         self.tmp = root / "tmp"

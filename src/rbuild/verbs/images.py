@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from rbuild.digest import Digest
-from rbuild.verbs.build import in_store
+from rbuild.verbs.assessment import in_store
 from rbuild.verbs.workspace import Workspace, read_lock
 
 

@@ -25,8 +25,9 @@ from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Upstream, fetch
 from rbuild.skopeo import load_image
 from rbuild.store import CorruptBlob
+from rbuild.verbs.assessment import Assessment
 from rbuild.verbs.bases import Bases
-from rbuild.verbs.build import Assessment, Options, StageResult
+from rbuild.verbs.build import Options, StageResult
 from rbuild.verbs.canonicalise import ReadyBase
 from rbuild.verbs.layercache import LayerCache
 from rbuild.verbs.stagebuild import Job, Network, build_stage

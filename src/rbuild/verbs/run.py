@@ -21,7 +21,7 @@ from rbuild.process import Process, replace, run
 from rbuild.project import PROJECT_FILE, Stage
 from rbuild.relativepath import RelativePath
 from rbuild.skopeo import load_image
-from rbuild.verbs.build import assess, in_store
+from rbuild.verbs.assessment import assess, in_store
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _LAST_LINES = 12

@@ -6,12 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from rbuild.containerfile.expand import needed_targets
-from rbuild.context import Context, listed
 from rbuild.digest import Digest
 from rbuild.lock import Lock, StageLock
 from rbuild.plan import Change
-from rbuild.store import Store
-from rbuild.verbs.build import Assessment, assess, in_store
+from rbuild.verbs.assessment import assess, detailed, in_store
 from rbuild.verbs.workspace import Workspace, read_lock
 
 
@@ -37,27 +35,6 @@ def status(workspace: Workspace, stages: Collection[str]) -> tuple[Status, ...]:
         )
         for name, one in assess(workspace, lock, stages).items()
     )
-
-
-def detailed(store: Store, assessed: Assessment) -> tuple[Change, ...]:
-    """The changes of a stage; one for each file of the context, where the store knows the old listing."""
-    found: list[Change] = []
-    for change in assessed.changes:
-        if change.part != "context" or assessed.locked is None:
-            found.append(change)
-            continue
-        listing = store.cached("contexts", assessed.locked.context.hex)
-        files = _changed_files(listing, assessed.source.context) if listing is not None else []
-        found += files or [change]
-    return tuple(found)
-
-
-def _changed_files(listing: bytes, context: Context) -> list[Change]:
-    before, now = listed(listing), listed(b"".join(context.lines()))
-    found = [Change("file", f"{path} is new") for path in sorted(now.keys() - before.keys())]
-    found += [Change("file", f"{path} is gone") for path in sorted(before.keys() - now.keys())]
-    both = sorted(now.keys() & before.keys())
-    return found + [Change("file", f"{path} changed") for path in both if now[path] != before[path]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit
 from rbuild.lock import ImageLock, Lock
-from rbuild.verbs.build import Assessment, Options, assess
-from rbuild.verbs.status import detailed
+from rbuild.verbs.assessment import Assessment, assess, detailed
+from rbuild.verbs.build import Options
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _MOST_CHANGES = 5
