@@ -18,7 +18,7 @@ test: lint
 	.venv/bin/pytest
 
 unit: setup
-	.venv/bin/pytest tests/unit tests/stages
+	.venv/bin/pytest tests/unit
 
 lint: setup
 	.venv/bin/ruff check
