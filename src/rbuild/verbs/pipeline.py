@@ -12,9 +12,9 @@ from urllib.request import getproxies_environment
 
 import msgspec
 
-from rbuild.digest import Digest
 from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, StageDone, StageStarted
+from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
 from rbuild.podman import Podman, storage_in
 from rbuild.process import end_all
@@ -23,17 +23,16 @@ from rbuild.reference import Reference
 from rbuild.sealed.namespace import stop_all
 from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Upstream, fetch
-from rbuild.skopeo import load_image
 from rbuild.store import CorruptBlob
 from rbuild.verbs.assessment import Assessment
 from rbuild.verbs.bases import Bases
 from rbuild.verbs.build import Options, StageResult
 from rbuild.verbs.canonicalise import ReadyBase
 from rbuild.verbs.layercache import LayerCache
+from rbuild.verbs.loading import load_locked
 from rbuild.verbs.stagebuild import Job, Network, build_stage
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
 
-IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on this host's loopback
 
 _MOST_CORRUPT = 100  # blobs of one stage
@@ -227,20 +226,10 @@ class Pipeline:
 
     def _land(self, name: str, locked: StageLock) -> None:
         """Name the image in the store's layout and in the user's own Podman."""
-        workspace, image = self._workspace, locked.image
-        store = workspace.store
-        manifest = store.read(image.manifest)
-        parts: list[Digest] = [image.config, *(layer.blob for layer in image.layers)]
-        with store.scratch("load-") as scratch:
-            load_image(
-                manifest,
-                parts,
-                workspace.image_name(name),
-                store=store,
-                scratch=scratch,
-                podman=workspace.podman,
-            )
-        store.name_image(f"{workspace.project.name}/{name}", store.put(manifest), IMAGE_MANIFEST)
+        workspace, store = self._workspace, self._workspace.store
+        load_locked(workspace, name, locked.image)
+        manifest = store.put(store.read(locked.image.manifest))
+        store.name_image(f"{workspace.project.name}/{name}", manifest, OCI_MANIFEST)
 
     def _update(
         self, *, stage: str | None = None, built: StageLock | None = None, prune: bool = False

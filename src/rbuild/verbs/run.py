@@ -20,8 +20,8 @@ from rbuild.lock import Lock, StageLock
 from rbuild.process import Process, replace, run
 from rbuild.project import PROJECT_FILE, Stage
 from rbuild.relativepath import RelativePath
-from rbuild.skopeo import load_image
 from rbuild.verbs.assessment import assess, in_store
+from rbuild.verbs.loading import load_locked
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _LAST_LINES = 12
@@ -102,16 +102,7 @@ def _image(workspace: Workspace, name: str, locked: StageLock) -> str:
             where=Where(digest=str(image.manifest)),
             hint=f"rbuild build {name}",
         )
-    store = workspace.store
-    with store.scratch("load-") as scratch:
-        load_image(
-            store.read(image.manifest),
-            [image.config, *(layer.blob for layer in image.layers)],
-            workspace.image_name(name),
-            store=store,
-            scratch=scratch,
-            podman=workspace.podman,
-        )
+    load_locked(workspace, name, image)
     return reference
 
 

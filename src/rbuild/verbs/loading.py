@@ -1,0 +1,21 @@
+"""Locked images on their way from the store into the user's own Podman."""
+
+from __future__ import annotations
+
+from rbuild.lock import ImageLock
+from rbuild.skopeo import load_image
+from rbuild.verbs.workspace import Workspace
+
+
+def load_locked(workspace: Workspace, stage: str, image: ImageLock) -> None:
+    """Put a stage's image, which the store has, into Podman's storage under the stage's name."""
+    store = workspace.store
+    with store.scratch("load-") as scratch:
+        load_image(
+            store.read(image.manifest),
+            [image.config, *(layer.blob for layer in image.layers)],
+            workspace.image_name(stage),
+            store=store,
+            scratch=scratch,
+            podman=workspace.podman,
+        )
