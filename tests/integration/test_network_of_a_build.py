@@ -273,5 +273,5 @@ def test_a_stale_lock_under_locked_fails_before_anything_is_built(
     world.write({"context/late.txt": "late\n"})
     done = world.rbuild("all", "--locked")
     assert done.returncode == 1
-    assert "stage reads is out of date (context: changed)" in done.stderr
+    assert "stage reads is out of date (file: late.txt changed)" in done.stderr
     assert world.podman("images", "--all", "--quiet") == images
