@@ -158,8 +158,8 @@ def verify(
 
     Says identical, same content (the files are the same, the compressed bytes are not) or different.
     """
+    from rbuild.compare.model import Verdict
     from rbuild.jsonout import print_json
-    from rbuild.verbs.verify import Verdict
     from rbuild.verbs.verify import verify as verb
 
     workspace = _workspace()

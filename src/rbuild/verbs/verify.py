@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import Enum
 
+from rbuild.compare.model import Verdict
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit
@@ -15,15 +15,6 @@ from rbuild.verbs.build import Options
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _MOST_CHANGES = 5
-
-
-class Verdict(Enum):
-    """What a verification found."""
-
-    IDENTICAL = "identical"
-    SAME_CONTENT = "same content"  # diff ids are equal, compressed layers are not
-    DIFFERENT = "different"
-    UNKNOWN = "could not tell"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
