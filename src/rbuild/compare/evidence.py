@@ -34,7 +34,7 @@ class Evidence:
     binary                anything that could not be opened
     pyc                   `part` is header or code
     gzip                  `part` is header (its time, name, system) or trailer
-    zip, tar              `part` is order (the names in `a` and `b`, one a line), time or attributes of members
+    zip, tar              `part` is order (`a`, `b`: the names, one a line), time or attributes of members
     elf                   `part` is the section's name; .note.gnu.build-id, .debug_str, .text, .comment
     sqlite                `part` is header, pages, or the name of a table (rows as text)
     png                   `part` is the chunk's type: tEXt, tIME, IDAT
