@@ -23,7 +23,8 @@ from pathlib import Path
 from rbuild.image.codec import DEFAULT
 from rbuild.image.index import Tree
 from rbuild.image.layer import canonical_layer
-from rbuild.image.normalise import NORMALISERS
+from rbuild.image.form import NEWEST
+from rbuild.image.normalise import normalisers
 
 MEGABYTES = 400
 EPOCH = 1_700_000_000
@@ -76,7 +77,7 @@ def canonical(source: Path, target: Path, workers: int) -> dict[str, float]:
     with source.open("rb") as tar, target.open("wb") as sink:
         writer = DEFAULT.writer(sink, workers=workers)
         layer = canonical_layer(
-            tar, Tree(), epoch=EPOCH, normalisers=tuple(NORMALISERS.values()), sink=writer
+            tar, Tree(), epoch=EPOCH, normalisers=tuple(normalisers(NEWEST).values()), sink=writer
         )
         blob = writer.finish()
     seconds = time.perf_counter() - start

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
+from rbuild.image.form import NEWEST
 from rbuild.plain import plain
 from rbuild.recording import Recording, Size, Url
 from rbuild.yamlfile import MIB, Document, Scalar, implicit_type
@@ -30,6 +31,7 @@ _SPECIAL = re.compile(
 
 # Seconds since 1970, as far as the header of a tar entry can say them.
 Epoch = Annotated[int, Meta(ge=0, le=0o77777777777)]
+Form = Annotated[int, Meta(ge=1)]
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,6 +85,8 @@ class DebianLock(_Entry, frozen=True, kw_only=True):
     snapshot: str | None = None
     components: tuple[str, ...] = ("main",)
     wanted: tuple[str, ...] = ()
+    form: Form = 1
+    codec: str = "zstd:3:1.5.7"
     epoch: Epoch
     packages: tuple[DebianPackage, ...]
 
@@ -105,7 +109,7 @@ class StageLock(_Entry, frozen=True, kw_only=True):
     """
 
     input: Digest
-    form: Annotated[int, Meta(ge=1)]
+    form: Form
     codec: str
     epoch: Epoch
     normalisers: tuple[str, ...] = ()
@@ -150,11 +154,19 @@ def _check(lock: Lock, document: Document) -> None:
     for key, base in lock.bases.items():
         if (base.image, base.oci, base.debian).count(None) != 2:
             document.problem("needs exactly one of image, oci and debian", "bases", key)
+        if base.debian and base.debian.form > NEWEST:
+            document.problem(_unknown(base.debian.form), "bases", key, "debian", "form")
     known = document.keys("bases")
     for stage, locked in lock.stages.items():
+        if locked.form > NEWEST:
+            document.problem(_unknown(locked.form), "stages", stage, "form")
         for at, base_key in enumerate(locked.bases):
             if base_key not in known:
                 document.problem(f"{base_key!r} is not in bases", "stages", stage, "bases", at)
+
+
+def _unknown(form: int) -> str:
+    return f"version {form} of the canonical form needs a newer rbuild; this one knows 1 to {NEWEST}"
 
 
 def write_lock(lock: Lock) -> bytes:

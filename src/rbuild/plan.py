@@ -11,8 +11,6 @@ from rbuild.digest import Digest
 from rbuild.lock import Lock, StageLock
 from rbuild.recording import Recording
 
-FORM = 1  # the version of the canonical form
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
@@ -27,7 +25,7 @@ class Inputs:
     epoch: int
     normalisers: tuple[str, ...]
     codec: str
-    form: int = FORM
+    form: int  # the version of the canonical form
 
     def digest(self, recording: Recording) -> Digest:
         """The input digest: a sha256 over everything, as JSON with sorted keys."""
@@ -64,7 +62,7 @@ class Inputs:
 class Change:
     """One reason why a stage is not up to date: a part of its inputs, and what became of it."""
 
-    part: str  # containerfile, context, base, arg, target, normalisers, codec, form, recording, image
+    part: str  # containerfile, context, base, arg, target, normalisers, codec, recording, image
     detail: str
 
     def __str__(self) -> str:
@@ -92,8 +90,6 @@ def changes(inputs: Inputs, locked: StageLock | None, lock: Lock | None) -> tupl
         found.append(Change("normalisers", f"switched: {', '.join(switched)}"))
     if inputs.codec != locked.codec:
         found.append(Change("codec", f"{locked.codec} → {inputs.codec}"))
-    if inputs.form != locked.form:
-        found.append(Change("form", f"{locked.form} → {inputs.form}"))
     if not found and inputs.digest(locked.recording) != locked.input:
         found.append(Change("lock", "its input digest is not that of what it lists"))
     return tuple(found)

@@ -6,9 +6,10 @@ import io
 import tarfile
 from collections.abc import Iterable, Sequence
 
+from rbuild.image.form import NEWEST
 from rbuild.image.index import LayerIndex, Tree, index_layer
 from rbuild.image.layer import CanonicalLayer, canonical_layer
-from rbuild.image.normalise import NORMALISERS, Normaliser
+from rbuild.image.normalise import Normaliser, normalisers
 
 EPOCH = 1_600_000_000
 RAW = 1_700_000_123
@@ -62,7 +63,7 @@ def canonical(
     lower: Tree | None = None,
     *,
     epoch: int = EPOCH,
-    normalisers: Sequence[Normaliser] = tuple(NORMALISERS.values()),
+    normalisers: Sequence[Normaliser] = tuple(normalisers(NEWEST).values()),
     mounts: frozenset[bytes] = frozenset(),
 ) -> tuple[bytes, CanonicalLayer | None]:
     """The canonical tar of such a layer, and what canonical_layer says about it."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import py_compile
 import struct
 import tarfile
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from tarballs import EPOCH, RAW, canonical, content, indexed, listed, member, tree
 
+from rbuild.image.form import NEWEST
 from rbuild.image.index import Tree
-from rbuild.image.normalise import NORMALISERS, Normaliser
+from rbuild.image.normalise import NORMALISERS, Normaliser, normalisers
 from rbuild.image.normalise.python import source_of
 
 Member = tuple[tarfile.TarInfo, bytes]
@@ -30,7 +32,7 @@ def names(members: list[Member], lower: Tree | None = None) -> list[str]:
 
 
 def without(name: str) -> list[Normaliser]:
-    return [each for each in NORMALISERS.values() if each.name != name]
+    return [each for each in normalisers(NEWEST).values() if each.name != name]
 
 
 # Bytecode
@@ -84,6 +86,54 @@ def test_bytecode_follows_a_source_in_a_lower_layer() -> None:
     assert stamp(canonical(touched, lower)[0], path) == 1234
     # Or takes it away.
     assert stamp(canonical([member(".wh.x.py", b""), member(path, pyc(1234, 4))], lower)[0], path) == 0
+
+
+def hashed(folder: Path, *, checked: bool = True) -> tuple[bytes, bytes]:
+    """A source, and the bytecode that this Python writes for it when it goes by the source's hash."""
+    script = folder / "x.py"
+    script.write_text("value = 1\n")
+    modes = py_compile.PycInvalidationMode
+    mode = modes.CHECKED_HASH if checked else modes.UNCHECKED_HASH
+    compiled = py_compile.compile(str(script), invalidation_mode=mode)
+    return script.read_bytes(), Path(str(compiled)).read_bytes()
+
+
+def test_bytecode_that_checks_a_hash_checks_the_mtime_instead(tmp_path: Path) -> None:
+    source, raw = hashed(tmp_path)
+    path = "__pycache__/x.cpython-311.pyc"
+    data, _ = canonical([member("x.py", source), member(path, raw)])
+    assert content(data, path) == pyc(EPOCH, len(source), body=raw[16:])
+    # As Python itself would have written it.
+    script = tmp_path / "x.py"
+    os.utime(script, (EPOCH, EPOCH))
+    stamped = py_compile.compile(str(script), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
+    assert content(data, path) == Path(str(stamped)).read_bytes()
+
+
+def test_bytecode_that_checks_a_hash_stays_where_that_is_the_only_truth(tmp_path: Path) -> None:
+    source, raw = hashed(tmp_path)
+    path = "__pycache__/x.cpython-311.pyc"
+    older = struct.pack("<H", 3439) + raw[2:]  # of Python 3.10, which hashes otherwise
+    unchecked = hashed(tmp_path, checked=False)[1]
+    layers = {
+        "of another source": [member("x.py", source + b"#"), member(path, raw)],
+        "unchecked": [member("x.py", source), member(path, unchecked)],
+        "older": [member("x.py", source), member(path, older)],
+        "no source": [member(path, raw)],
+    }
+    for layer in layers.values():
+        assert content(canonical(layer)[0], path) == layer[-1][1]
+    below = tree([member("x.py", source)])
+    assert content(canonical([member(path, raw)], below)[0], path) == raw
+
+
+def test_the_first_version_of_the_form_leaves_hashes_alone(tmp_path: Path) -> None:
+    source, raw = hashed(tmp_path)
+    path = "__pycache__/x.cpython-311.pyc"
+    layer = [member("x.py", source), member(path, raw), member("y.py", b"code"), member("y.pyc", pyc(RAW, 4))]
+    data, _ = canonical(layer, normalisers=tuple(normalisers(1).values()))
+    assert content(data, path) == raw
+    assert stamp(data, "y.pyc") == EPOCH
 
 
 def test_bytecode_of_a_later_step_of_the_same_build() -> None:
@@ -268,7 +318,7 @@ def test_a_machine_id_becomes_empty_unless_the_base_has_it() -> None:
 
 
 def test_every_normaliser_is_found_by_its_own_name() -> None:
-    assert all(name == each.name for name, each in NORMALISERS.items())
+    assert all(name == each.name for form in (1, NEWEST) for name, each in normalisers(form).items())
     assert len(NORMALISERS) == 13
     layer = [member("var/log/dpkg.log", b""), member("x.py", b"code"), member("x.pyc", pyc(RAW, 4))]
     data, _ = canonical(layer, normalisers=())

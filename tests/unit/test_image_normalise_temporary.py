@@ -7,7 +7,8 @@ from base64 import urlsafe_b64encode
 import pytest
 from tarballs import canonical, content, member, tree
 
-from rbuild.image.normalise import NORMALISERS
+from rbuild.image.form import NEWEST
+from rbuild.image.normalise import normalisers
 from rbuild.image.normalise.elf import sections
 
 SITE = "usr/lib/python3/site-packages"
@@ -125,6 +126,6 @@ def test_records_that_name_one_another_end() -> None:
 
 
 def test_it_can_be_turned_off() -> None:
-    others = [each for each in NORMALISERS.values() if each.name != "build-paths"]
+    others = [each for each in normalisers(NEWEST).values() if each.name != "build-paths"]
     raw = elf(FIRST, FIRST)
     assert content(canonical([member("x", raw)], normalisers=others)[0], "x") == raw

@@ -21,6 +21,7 @@ INPUTS = Inputs(
     epoch=1,
     normalisers=(),
     codec="zstd:3:1.5.7",
+    form=1,
 )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError
+from rbuild.image.form import NEWEST
 from rbuild.lock import (
     LOCK_VERSION,
     BaseLock,
@@ -194,6 +195,15 @@ def test_is_written_sorted_with_one_value_a_line() -> None:
             "needs ex",
         ),
         ('PYTHON: "3.10"', "PYTHON: 3.10", 25, "stages.train.args.PYTHON", "is not a text"),
+        ("form: 1", "form: 0", 32, "stages.train.form", "is less than 1"),
+        ("form: 1", "form: 3", 32, "stages.train.form", "version 3 of the canonical form needs a newer"),
+        (
+            "    debian:\n      epoch: 1700000000\n",
+            "    debian:\n      epoch: 1700000000\n      form: 9\n",
+            9,
+            'bases["localhost/base:1"].debian.form',
+            "version 9 of the canonical form needs a newer",
+        ),
         ("version: 1\n", "version: 0\n", 49, "version", "is of version 0"),
         ("project: iris", "", 2, "project", "is missing"),
     ],
@@ -292,6 +302,7 @@ debians = st.builds(
     suite=odd_texts,
     mirror=urls,
     snapshot=st.none() | odd_texts,
+    form=st.integers(1, NEWEST),
     epoch=st.integers(0, 2**33 - 1),
     packages=st.lists(packages, max_size=3).map(tuple),
 )
@@ -340,7 +351,7 @@ def locks(draw: Any) -> Lock:
     stages = st.builds(
         StageLock,
         input=digests,
-        form=st.integers(1, 9),
+        form=st.integers(1, NEWEST),
         codec=odd_texts,
         epoch=st.integers(0, 2**33 - 1),
         normalisers=st.lists(odd_texts, max_size=3).map(tuple),

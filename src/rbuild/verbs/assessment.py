@@ -48,7 +48,7 @@ def _assess(workspace: Workspace, lock: Lock | None, source: Source) -> Assessme
             digests[key] = pinned.digest
     if redefined:
         return Assessment(source=source, locked=locked, changes=tuple(redefined))
-    inputs = source.inputs(workspace.project.platform, digests, locked.epoch)
+    inputs = source.inputs(workspace.project.platform, digests, epoch=locked.epoch, form=locked.form)
     return Assessment(source=source, locked=locked, changes=changes(inputs, locked, lock))
 
 

@@ -13,6 +13,7 @@ from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, Output, Progress
 from rbuild.image.codec import DEFAULT
 from rbuild.image.config import read_config
+from rbuild.image.form import NEWEST
 from rbuild.image.manifest import read_manifest
 from rbuild.lock import BaseLock, DebianLock, DebianPackage
 from rbuild.project import PROJECT_FILE
@@ -134,6 +135,8 @@ class Bases:
             snapshot=asked.snapshot,
             components=asked.components,
             wanted=asked.packages,
+            form=NEWEST,
+            codec=str(DEFAULT),
             epoch=self._epoch,
             packages=tuple(
                 DebianPackage(
@@ -174,9 +177,8 @@ class Bases:
             )
             return debian_image(
                 tar,
-                epoch=pinned.epoch,
+                pinned=pinned,
                 platform=workspace.project.platform,
-                codec=str(DEFAULT),
                 created_by=f"rbuild: Debian {pinned.suite} {' '.join(pinned.wanted)}".rstrip(),
                 store=store,
             )

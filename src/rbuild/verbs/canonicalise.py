@@ -27,9 +27,9 @@ from rbuild.image.derived import derived_history
 from rbuild.image.index import LayerIndex, Tree, index_layer
 from rbuild.image.layer import canonical_layer
 from rbuild.image.manifest import OCI_CONFIG, Descriptor, Manifest, canonical_manifest
-from rbuild.image.normalise import NORMALISERS
-from rbuild.lock import ImageLock, LayerLock
-from rbuild.plan import FORM, Inputs
+from rbuild.image.normalise import normalisers
+from rbuild.lock import DebianLock, ImageLock, LayerLock
+from rbuild.plan import Inputs
 from rbuild.sealed.environment import MOUNT
 from rbuild.store import Store
 
@@ -132,7 +132,8 @@ class _Layers:
         self._store = store
         self._inputs = inputs
         self._codec = Codec.parse(inputs.codec)
-        self._normalisers = [NORMALISERS[name] for name in inputs.normalisers]
+        rules = normalisers(inputs.form)
+        self._normalisers = [rules[name] for name in inputs.normalisers]
         self._tree: Tree | None = None
         self._below: list[tuple[Digest, dict[bytes, int]]] = []
         self.diff_ids: list[Digest] = []
@@ -172,7 +173,8 @@ class _Layers:
 
     def _key(self, raw: Digest) -> str:
         """A canonical layer is a function of these."""
-        parts = [str(FORM), str(self._inputs.epoch), self._inputs.codec, *self._inputs.normalisers, str(raw)]
+        made = self._inputs
+        parts = [str(made.form), str(made.epoch), made.codec, *made.normalisers, str(raw)]
         for diff_id, raw_mtimes in self._below:
             times = Digest.of(msgspec.msgpack.encode(sorted(raw_mtimes.items())))
             parts += [str(diff_id), str(times)]
@@ -233,15 +235,13 @@ def index_of(store: Store, descriptor: Descriptor, diff_id: Digest) -> LayerInde
     return index
 
 
-def debian_image(
-    tar: Path, *, epoch: int, platform: str, created_by: str, codec: str, store: Store
-) -> Digest:
+def debian_image(tar: Path, *, pinned: DebianLock, platform: str, created_by: str, store: Store) -> Digest:
     """Write a root file system into the store as an image of one canonical layer; gives its digest."""
+    codec = Codec.parse(pinned.codec)
     with tar.open("rb") as source, store.writer() as writer:
-        compressor = Codec.parse(codec).writer(writer, workers=min(os.cpu_count() or 1, 4))
-        layer = canonical_layer(
-            source, Tree(), epoch=epoch, normalisers=list(NORMALISERS.values()), sink=compressor
-        )
+        compressor = codec.writer(writer, workers=min(os.cpu_count() or 1, 4))
+        rules = tuple(normalisers(pinned.form).values())
+        layer = canonical_layer(source, Tree(), epoch=pinned.epoch, normalisers=rules, sink=compressor)
         if layer is None:
             raise RbuildError("the root file system is empty")
         blob = compressor.finish()
@@ -261,12 +261,12 @@ def debian_image(
             committed,
             base=None,
             injected_env={},
-            epoch=epoch,
+            epoch=pinned.epoch,
             platform=system,
             history=[HistoryEntry(created_by=created_by)],
             diff_ids=[layer.diff_id],
         )
     )
     descriptor = Descriptor(media_type=OCI_CONFIG, digest=config.digest, size=config.size)
-    compressed = Descriptor(media_type=Codec.parse(codec).media_type, digest=blob.digest, size=blob.size)
+    compressed = Descriptor(media_type=codec.media_type, digest=blob.digest, size=blob.size)
     return store.put(canonical_manifest(descriptor, [compressed], {})).digest

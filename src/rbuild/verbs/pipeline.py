@@ -14,6 +14,7 @@ import msgspec
 
 from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, StageDone, StageStarted
+from rbuild.image.form import NEWEST
 from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
 from rbuild.podman import Podman, storage_in
@@ -191,7 +192,8 @@ class Pipeline:
         inputs = source.inputs(
             workspace.project.platform,
             {key: base.digest for key, base in bases.items()},
-            locked.epoch if locked else self._options.epoch,
+            epoch=locked.epoch if locked else self._options.epoch,
+            form=locked.form if locked else NEWEST,
         )
         return build_stage(
             Job(

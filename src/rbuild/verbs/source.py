@@ -36,8 +36,8 @@ class Source:
         """The keys of the bases, each once."""
         return tuple(sorted(set(self.uses.values())))
 
-    def inputs(self, platform: str, bases: Mapping[str, Digest], epoch: int) -> Inputs:
-        """What the image is a function of, given the digests of its bases."""
+    def inputs(self, platform: str, bases: Mapping[str, Digest], *, epoch: int, form: int) -> Inputs:
+        """What the image is a function of, given the digests of its bases, and what a lock keeps."""
         return Inputs(
             containerfile=self.digest,
             context=self.context.digest,
@@ -48,6 +48,7 @@ class Source:
             epoch=epoch,
             normalisers=self.normalisers,
             codec=str(DEFAULT),
+            form=form,
         )
 
 

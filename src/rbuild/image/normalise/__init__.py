@@ -38,10 +38,11 @@ __all__ = [
     "Outcome",
     "Patch",
     "edited",
+    "normalisers",
 ]
 
 _ALL: tuple[Normaliser, ...] = (
-    Bytecode(),
+    Bytecode(stamp_hashed=True),
     BuildPaths(),
     LeftBehind(
         "package-logs",
@@ -60,5 +61,13 @@ _ALL: tuple[Normaliser, ...] = (
     Cache("npm-cache", rb".npm/_cacache", rb".npm/_logs", rb".npm/_update-notifier-last-checked"),
 )
 
-NORMALISERS: Mapping[str, Normaliser] = MappingProxyType({each.name: each for each in _ALL})
-"""All normalisers by name, in the order in which they are asked."""
+_NEWEST: Mapping[str, Normaliser] = MappingProxyType({each.name: each for each in _ALL})
+_FIRST = MappingProxyType({**_NEWEST, Bytecode.name: Bytecode(stamp_hashed=False)})
+
+NORMALISERS = tuple(_NEWEST)
+"""The names of all normalisers, in the order in which they are asked."""
+
+
+def normalisers(form: int) -> Mapping[str, Normaliser]:
+    """The normalisers of a version of the canonical form, by name, in the order in which they are asked."""
+    return _FIRST if form == 1 else _NEWEST

@@ -1,11 +1,15 @@
-"""Bytecode that holds its source's mtime (PEP 3147, PEP 552).
+"""Bytecode and its source: mtimes and hashes in the headers of `.pyc` files (PEP 3147, PEP 552).
 
 Every source of a layer gets the epoch as its mtime. Bytecode that was valid stays valid, so that imports do
 not compile; bytecode that was stale stays stale; and none in a layer below becomes valid by chance.
+
+Under SOURCE_DATE_EPOCH compilers write bytecode that holds a hash of its source, which Python then reads at
+every import. Where the hash is right it becomes the mtime, since that costs an import nothing.
 """
 
 from __future__ import annotations
 
+import _imp
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +22,10 @@ from rbuild.image.tar import Entry, Kind
 _MASK = 0xFFFFFFFF
 _HEADER = 16
 _MAX_SYMLINKS = 8
+_CHECKED_HASH = 0b11  # the flags: hash-based, and checked against the source
+_MAX_SOURCE = 16 << 20  # bytes
+# Since Python 3.11, whose first magic number this is, the hash is SipHash-1-3; `_imp` has no older one.
+_FIRST_SIPHASH13 = 3495
 _FOLDER = b"__pycache__"
 
 
@@ -31,19 +39,21 @@ class _Stamp:
 
 
 class Bytecode:
-    """Gives timestamp bytecode the mtime that its source will have."""
+    """Gives bytecode the mtime that its source will have; the hash-checked kind too with `stamp_hashed`."""
 
     name = "bytecode"
 
+    def __init__(self, *, stamp_hashed: bool) -> None:
+        self._stamp_hashed = stamp_hashed
+
     def normalise(self, entry: Entry, view: LayerView) -> Outcome:
-        """Rewrite the mtime in the header of a `.pyc` file; its body is never touched."""
+        """Rewrite the header of a `.pyc` file; its body is never touched."""
         if not entry.path.endswith(b".pyc") or entry.kind is not Kind.FILE:
             return None
-        stamp = _stamp(view.read(entry, _HEADER))
+        head = view.read(entry, _HEADER)
+        stamp = _stamp(head)
         if stamp is None:
-            # Hash-based bytecode holds no clock. Turning checked hashes into time stamps, which would save a
-            # hash of the source at each import, would go here.
-            return None
+            return _stamped(head, entry.path, view) if self._stamp_hashed else None
         mtime = _new_mtime(stamp, source_of(entry.path), view)
         return None if mtime == stamp.mtime else Patch(stamp.at, struct.pack("<I", mtime))
 
@@ -108,6 +118,23 @@ def _stamp(head: bytes) -> _Stamp | None:
     if 3000 <= magic < 3190 or 60_000 < magic <= 62_211:
         return _Stamp(4, words[0], None)
     return None
+
+
+def _stamped(head: bytes, path: bytes, view: LayerView) -> Outcome:
+    """Timestamp bytecode in place of the kind that checks a hash, if that is the hash of the source."""
+    if len(head) < _HEADER or head[2:8] != b"\r\n" + struct.pack("<I", _CHECKED_HASH):
+        return None
+    if not _FIRST_SIPHASH13 <= int.from_bytes(head[:2], "little") < 10_000:
+        return None
+    source = source_of(path)
+    resolved = _followed(source, view) if source else None
+    written = view.raw(resolved[0]) if resolved else None
+    if resolved is None or written is None or written.size > _MAX_SOURCE:
+        return None
+    key = int.from_bytes(head[:4], "little")
+    if _imp.source_hash(key, view.read(written, written.size)) != head[8:]:
+        return None
+    return Patch(4, struct.pack("<III", 0, (view.mtime(resolved[0]) or 0) & _MASK, written.size))
 
 
 def _new_mtime(stamp: _Stamp, source: bytes | None, view: LayerView) -> int:

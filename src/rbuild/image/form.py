@@ -1,0 +1,10 @@
+"""The versions of the canonical form.
+
+A stage keeps the version that it was locked under, as it keeps its epoch, until `rbuild lock --upgrade`. What
+a newer rbuild writes otherwise does not make an older lock wrong.
+
+1. As docs/how-it-works.md has it, but for what came later.
+2. Bytecode that checks its source's hash checks its mtime instead, and imports faster for it.
+"""
+
+NEWEST = 2
