@@ -15,7 +15,7 @@ all: setup
 	.venv/bin/rbuild all
 
 test: lint
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 unit: setup
 	.venv/bin/pytest tests/unit

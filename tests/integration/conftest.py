@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from worlds import Layouts, World, make_world, remove_world
 
+# Podman keeps in this folder what of a storage is mounted: one for each process that runs tests.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and (runtime := os.environ.get("XDG_RUNTIME_DIR")):
+    Path(runtime, worker).mkdir(mode=0o700, exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(Path(runtime, worker))
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -30,7 +35,9 @@ def world(folder: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def layouts() -> Iterator[Layouts]:
-    folder = Path(tempfile.mkdtemp(prefix="rb-bases-"))
-    yield Layouts(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Layouts:
+    """The bases, which all processes of one run share."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if worker else folder) / "bases"
+    folder.mkdir(exist_ok=True)
+    return Layouts(folder)

@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from rbuild.podman import Podman
 
@@ -138,18 +140,18 @@ class Layouts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[str, Path] = {}
+        self._guard = FileLock(folder / "lock")
 
     def __getitem__(self, name: str) -> Path:
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        layout = self._folder / name
+        with self._guard:
+            if not layout.exists():
+                self._make(name, layout)
+        return layout
 
-    def _make(self, name: str) -> Path:
-        folder = self._folder / name
-        folder.mkdir()
+    def _make(self, name: str, layout: Path) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="rb-"))
         world = make_world(folder)
-        layout = folder / "layout"
         project = {
             "project": "bases",
             "bases": {"localhost/base:1": {"debian": {"suite": "bookworm", "packages": list(BASES[name])}}},
@@ -164,12 +166,13 @@ class Layouts:
         )
         world.ok("all")
         subprocess.run(
-            ["skopeo", "copy", "--quiet", f"oci:{world.store}:bases/base", f"oci:{layout}:base"],
+            ["skopeo", "copy", "--quiet", f"oci:{world.store}:bases/base", f"oci:{folder}/layout:base"],
             env=world.env,
             check=True,
         )
         remove_world(world)
-        return layout
+        shutil.move(folder / "layout", layout)
+        shutil.rmtree(folder)
 
     def install(self, world: World, name: str, references: tuple[str, ...]) -> dict[str, Any]:
         """Copy a base into a project, and give the `bases` of rbuild.yaml that make `references` mean it."""
