@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError
+from rbuild.errors import RbuildError, Where
 from rbuild.image.canonicaljson import read_json
 from rbuild.image.config import Config, read_config
-from rbuild.image.tar import Entry, Kind, TarReader
+from rbuild.image.tar import Kind, TarReader, refused
 
 _LAYER = re.compile(rb"([0-9a-f]{64})\.tar\Z")
 _MAX_JSON = 8 << 20
+_MAX_DOCUMENTS = 32 << 20  # bytes of all that are no layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,16 @@ def unpack(stream: BinaryIO, folder: Path, *, known: Collection[Digest]) -> RawI
     layers: dict[Digest, Path] = {}
     documents: dict[str, bytes] = {}
     reader = TarReader(stream)
+    left = _MAX_DOCUMENTS
     for entry in reader:
         layer = _LAYER.match(entry.path)
         if entry.kind is not Kind.FILE:
             continue  # links for readers of older archives
         if layer is None:
-            documents[entry.path.decode(errors="replace")] = _small(reader, entry)
+            left -= len(entry.path) + entry.size
+            if entry.size > _MAX_JSON or left < 0:
+                raise refused(entry.path, f"podman save gave a document of {entry.size} bytes")
+            documents[entry.path.decode(errors="replace")] = b"".join(reader.content())
         elif (digest := Digest(layer[1].decode())) not in known:
             path = layers[digest] = folder / digest.hex
             with path.open("wb") as file:
@@ -53,10 +58,8 @@ def unpack(stream: BinaryIO, folder: Path, *, known: Collection[Digest]) -> RawI
         config = documents[image["Config"]]
     except (ValueError, KeyError, TypeError):
         raise RbuildError("podman save did not give one image with a configuration") from None
-    return RawImage(read_config(config), layers)
-
-
-def _small(reader: TarReader, entry: Entry) -> bytes:
-    if entry.size > _MAX_JSON:
-        raise RbuildError(f"podman save gave a document of {entry.size} bytes: {entry.path!r}")
-    return b"".join(reader.content())
+    found = read_config(config)
+    for diff_id in found.diff_ids:
+        if diff_id not in layers and diff_id not in known:
+            raise RbuildError("podman save left a layer out", where=Where(digest=str(diff_id)))
+    return RawImage(found, layers)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import glob
 import os
-import signal
+import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from io import TextIOWrapper
-from pathlib import Path
-from types import FrameType
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from rbuild import __version__
-from rbuild.console import Screen, print_error, say, say_columns, screen
+from rbuild import __version__, textout
+from rbuild.console import Screen, print_error, screen
 from rbuild.errors import Exit, RbuildError
+from rbuild.exiting import run_to_exit
 
 if TYPE_CHECKING:
-    from rbuild.plan import Change
-    from rbuild.verbs.build import StageResult
+    from rbuild.compare.model import Verdict
+    from rbuild.htmlreport import StageReport
+    from rbuild.verbs.verify import Verification
     from rbuild.verbs.workspace import Workspace
 
 app = typer.Typer(
@@ -45,6 +48,31 @@ def _complete_stage(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in stages if name.startswith(incomplete) and name not in typed]
 
 
+def _complete_image(context: typer.Context, incomplete: str) -> list[str]:
+    """Stages, as locked and as built now, and files."""
+    stages = _complete_stage(context, incomplete.removeprefix("built:"))
+    lead = "built:" if incomplete.startswith("built:") else ""
+    folder, _, name = incomplete.rpartition("/")
+    around = Path(f"{folder}/" if folder or incomplete.startswith("/") else ".")
+    files = [] if lead else [str(path) for path in around.glob(f"{glob.escape(name)}*")]
+    return [f"{lead}{stage}" for stage in stages] + sorted(files)[:_MOST_COMPLETED]
+
+
+class OutputFormat(Enum):
+    """How the result of `rbuild verify` is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+    GITHUB = "github"
+
+
+class Accepted(Enum):
+    """What --accept takes for as good as identical."""
+
+    SAME_CONTENT = "same-content"
+
+
 Stages = Annotated[
     list[str] | None,
     typer.Argument(metavar="[STAGE]…", help="Stages; without any, all.", autocompletion=_complete_stage),
@@ -58,8 +86,16 @@ Jobs = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Let not one packet leave this host.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail (exit 1) if the lock would change.")]
+Accept = Annotated[
+    Accepted | None,
+    typer.Option("--accept", help="Exit with 0 too where only the compressed bytes of layers differ."),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", dir_okay=False, help="Write what differs as a page of HTML."),
+]
 
-_MOST_CHANGES = 10
+_MOST_COMPLETED = 100  # files
 
 _folder = Path()
 
@@ -149,6 +185,17 @@ def lock(
 @app.command("verify")
 def verify(
     stages: Stages = None,
+    vary: Annotated[
+        bool,
+        typer.Option(
+            "--vary", help="Build again under one changed condition after the other; say which ones matter."
+        ),
+    ] = False,
+    accept: Accept = None,
+    report: Report = None,
+    output_format: Annotated[
+        OutputFormat, typer.Option("--output-format", help="What the result on stdout is written as.")
+    ] = OutputFormat.TEXT,
     offline: Offline = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
@@ -156,34 +203,103 @@ def verify(
 ) -> None:
     """Rebuild stages from nothing, and compare with the lock.
 
-    Says identical, same content (the files are the same, the compressed bytes are not) or different.
+    Says identical, same content (the files are the same, the compressed bytes are not) or different, and then
+    what differs, why, and what to change. Exits with 0, with 1 for what is different, and with 2 where it
+    could not tell: a lock that does not fit the files, a build that fails.
+
+    In CI, `--output-format junit` writes JUnit XML for build servers, and `--output-format github` annotates
+    the lines of Containerfiles in a pull request.
     """
-    from rbuild.compare.model import Verdict
-    from rbuild.jsonout import print_json
     from rbuild.verbs.verify import verify as verb
 
+    if as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
+        raise typer.BadParameter(f"--json does not go with --output-format {output_format.value}")
+    wanted = OutputFormat.JSON if as_json else output_format
+    as_json = wanted is OutputFormat.JSON
+    _check_report(report)
     workspace = _workspace()
     with _guarded(workspace, "verify", quiet=quiet, as_json=as_json) as shown:
         found = verb(
-            workspace, _chosen(workspace, stages), offline=offline, jobs=_jobs(jobs), emit=shown.show
+            workspace,
+            _chosen(workspace, stages),
+            offline=offline,
+            jobs=_jobs(jobs),
+            emit=shown.show,
+            varied=vary,
         )
+    if report:
+        from rbuild.verifyout import stage_report
+
+        _write_report(report, [stage_report(one) for one in found])
+    _say_verifications(found, workspace, wanted, accepted=accept is not None)
+    if not as_json:
+        for one in found:
+            for problems in (one.problems, *(trial.problems for trial in one.trials)):
+                if problems:
+                    print_error(RbuildError(problems), as_json=False)
+    _judge({verdict for one in found for verdict in one.verdicts}, accept)
+
+
+@app.command("diff")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="An image.", autocompletion=_complete_image)],
+    b: Annotated[str, typer.Argument(metavar="B", help="An image.", autocompletion=_complete_image)],
+    full: Annotated[bool, typer.Option("--full", help="Every difference, however many.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Ask diffoscope as well about the files that differ.")
+    ] = False,
+    report: Report = None,
+    accept: Accept = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how image B differs from image A, and why.
+
+    An image is a stage as it is locked (STAGE), a stage as its files are now, built from nothing
+    (built:STAGE), an OCI layout (oci:FOLDER[:TAG]), an archive (oci-archive:FILE, docker-archive:FILE),
+    one in a registry (docker://NAME), or one in Podman's storage (containers-storage:NAME).
+    """
+    from rbuild.jsonout import print_json
+    from rbuild.verbs.diff import diff as verb
+    from rbuild.verbs.operands import Transport, parse_operand
+    from rbuild.verbs.workspace import open_store, project_root
+
+    _check_report(report)
+    _refuse_root()
+    workspace = _workspace() if project_root(_folder) else None
+    store, podman = (workspace.store, workspace.podman) if workspace else open_store(dict(os.environ))
+    stages = workspace.project.stages if workspace else ()
+    operands = [parse_operand(text, stages) for text in (a, b)]
+    builds = any(one.transport is Transport.BUILT for one in operands)
+    with (
+        _guarded(workspace, "diff", quiet=quiet, as_json=as_json)
+        if workspace and builds
+        else screen(quiet=quiet, as_json=as_json)
+    ) as shown:
+        found = verb(
+            workspace,
+            *operands,
+            store=store,
+            podman=podman,
+            deep=deep,
+            offline=offline,
+            epoch=_epoch() if builds else 0,
+            emit=shown.show,
+        )
+    comparison = found.comparison
+    if report:
+        from rbuild.htmlreport import StageReport
+
+        name = f"{comparison.a.name} → {comparison.b.name}"
+        _write_report(report, [StageReport(name=name, verdict=comparison.verdict, comparison=comparison)])
     if as_json:
         print_json(found)
     else:
-        width = _width(one.stage for one in found)
-        for one in found:
-            differs = f"  differs in: {', '.join(one.differs)}" if one.differs else ""
-            digest = f"  {one.locked}" if one.locked and one.verdict is Verdict.IDENTICAL else ""
-            both = f"  locked {one.locked}, built {one.built}" if one.differs else ""
-            say(f"{one.stage:{width}}  {one.verdict.value}{digest}{both}{differs}")
-        for one in found:
-            if one.problems:
-                print_error(RbuildError(one.problems), as_json=False)
-    verdicts = {one.verdict for one in found}
-    if Verdict.UNKNOWN in verdicts:
-        raise typer.Exit(Exit.CANNOT_TELL)
-    if verdicts - {Verdict.IDENTICAL}:
-        raise typer.Exit(Exit.FINDING)
+        textout.say_comparison(comparison, full=full)
+        if found.deep:
+            textout.say_deep(found.deep)
+    _judge({comparison.verdict}, accept)
 
 
 @app.command("status")
@@ -203,20 +319,7 @@ def plan(stage: OneStage, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    say(f"stage {found.stage}: {'build' if found.action == 'build' else 'nothing to do'}")
-    _say_changes(found.changes, "  because ")
-    target = f", target {found.target}" if found.target else ""
-    say(f"  Containerfile  {found.containerfile}{target}")
-    say(f"  context        {found.context}, {found.files} file{'s'[: found.files != 1]}")
-    for name, value in sorted(found.args.items()):
-        say(f"  arg            {name}={value}")
-    for base in found.bases:
-        say(f"  base           {base.key}  {base.digest or 'to be pinned'}")
-    say(f"  epoch          {'the time of the build' if found.epoch is None else found.epoch}")
-    say(f"  recording      {found.responses} responses are locked")
-    say("  steps")
-    for step in found.steps:
-        say(f"    {step.line:>4}  {step.text.splitlines()[0][:100]}")
+    textout.say_plan(found)
 
 
 @app.command("images")
@@ -230,15 +333,7 @@ def images(stages: Stages = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [("STAGE", "REFERENCE", "DIGEST", "SIZE", "BUILT", "FROM")]
-    for one in found:
-        if one.digest is None:
-            rows.append((one.stage, one.reference, "not built yet", "", "", ""))
-            continue
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.built)) if one.built else "not here"
-        sources = ", ".join(one.bases)
-        rows.append((one.stage, one.reference, str(one.digest), f"{one.size / 1e6:.1f} MB", when, sources))
-    say_columns(rows)
+    textout.say_images(found)
 
 
 @app.command("run")
@@ -256,9 +351,7 @@ def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) ->
     if as_json:
         print_json(found)
         return
-    for one in found:
-        for output in one.outputs:
-            say(f"{one.stage}: {output}")
+    textout.say_outputs(found)
 
 
 @app.command("shell", context_settings={"allow_interspersed_args": False})
@@ -299,12 +392,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        width = max(len(check.name) for check in found)
-        for check in found:
-            mark = {True: "ok  ", False: "FAIL", None: "warn"}[check.ok]
-            say(f"{mark}  {check.name:{width}}  {check.found}")
-            if check.fix and check.ok is not True:
-                say(f"      {'':{width}}  fix: {check.fix}")
+        textout.say_checks(found)
     if any(check.ok is False for check in found):
         raise typer.Exit(Exit.CANNOT_TELL)
 
@@ -325,13 +413,68 @@ def _workspace(folder: Path | None = None) -> Workspace:
     """The project around `folder`, without it around the one that --project names."""
     from rbuild.verbs.workspace import open_workspace
 
+    _refuse_root()
+    return open_workspace(folder or _folder, dict(os.environ))
+
+
+def _refuse_root() -> None:
     if os.geteuid() == 0:
         caller = os.environ.get("SUDO_USER", "root")
         how = "become a user first: useradd -m builder && su - builder"
         if caller != "root":
             how = f"run it as {caller}, without sudo"
         raise RbuildError(f"rbuild needs no root, and does not run as root; {how}")
-    return open_workspace(folder or _folder, dict(os.environ))
+
+
+def _say_verifications(
+    found: Sequence[Verification], workspace: Workspace, wanted: OutputFormat, *, accepted: bool
+) -> None:
+    match wanted:
+        case OutputFormat.TEXT:
+            from rbuild.verifyout import say_verifications
+
+            say_verifications(found)
+        case OutputFormat.JSON:
+            from rbuild.jsonout import print_json
+
+            print_json(found)
+        case OutputFormat.JUNIT:
+            from rbuild.cireport import junit
+
+            when, name = datetime.now(UTC), workspace.project.name
+            print(junit(found, project=name, host=platform.node(), when=when, accepted=accepted), end="")
+        case OutputFormat.GITHUB:
+            from rbuild.cireport import github
+
+            # Where GitHub has checked the repository out; annotations have paths from there.
+            root = Path(os.environ.get("GITHUB_WORKSPACE") or workspace.root)
+            folder = workspace.root.resolve()
+            inside = folder.relative_to(root.resolve()) if folder.is_relative_to(root.resolve()) else Path()
+            print(github(found, folder=PurePosixPath(inside), accepted=accepted), end="")
+
+
+def _check_report(path: Path | None) -> None:
+    """Refuse a report that could not be written, before all the work for it."""
+    if path and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.absolute().parent}")
+
+
+def _write_report(path: Path, reports: Sequence[StageReport]) -> None:
+    from rbuild.files import write_atomically
+    from rbuild.htmlreport import page
+
+    write_atomically(path.absolute(), page(reports).encode(errors="backslashreplace"))
+
+
+def _judge(verdicts: Collection[Verdict], accept: Accepted | None) -> None:
+    """Exit with what verdicts mean: 0 for identical, 2 where one could not tell, else 1."""
+    from rbuild.compare.model import Verdict
+
+    good = {Verdict.IDENTICAL} | ({Verdict.SAME_CONTENT} if accept is Accepted.SAME_CONTENT else set())
+    if Verdict.UNKNOWN in verdicts:
+        raise typer.Exit(Exit.CANNOT_TELL)
+    if set(verdicts) - good:
+        raise typer.Exit(Exit.FINDING)
 
 
 def _chosen(workspace: Workspace, stages: list[str] | None) -> tuple[str, ...]:
@@ -341,10 +484,6 @@ def _chosen(workspace: Workspace, stages: list[str] | None) -> tuple[str, ...]:
         return graph.order
     graph.closure(stages)  # raises for what is no stage
     return tuple(name for name in graph.order if name in stages)
-
-
-def _width(texts: Iterable[str]) -> int:
-    return max(map(len, texts), default=0)
 
 
 def _jobs(jobs: int | None) -> int:
@@ -395,7 +534,7 @@ def _build(
 
         print_json(results)
     else:
-        _print_results(results)
+        textout.say_results(results)
     errors = [one.error for one in results if one.error]
     for error in errors:
         print_error(error, as_json=as_json)
@@ -415,12 +554,6 @@ def _epoch() -> int:
     return int(text)
 
 
-def _print_results(results: tuple[StageResult, ...]) -> None:
-    width = _width(one.stage for one in results)
-    for one in results:
-        say(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}".rstrip())
-
-
 def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
     from rbuild.verbs.assessment import leftovers
     from rbuild.verbs.status import status as verb
@@ -433,14 +566,10 @@ def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
 
         print_json(found)
     else:
-        width = _width(one.stage for one in found)
-        for one in found:
-            missing = "" if one.stored or one.changes else ", but its image is not in the store"
-            say(f"{one.stage:{width}}  {'out of date' if one.changes else f'up to date{missing}'}")
-            _say_changes(one.changes, f"{'':{width}}    ")
+        textout.say_status(found)
     remains = leftovers(workspace, read_lock(workspace)) if check else ()
     if not as_json:
-        _say_changes(remains, "rbuild.lock  ")
+        textout.say_changes(remains, "rbuild.lock  ")
     if remains or (check and any(one.changes for one in found)):
         raise RbuildError(
             "rbuild.lock is out of date",
@@ -449,76 +578,6 @@ def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:
         )
 
 
-def _say_changes(changes: Sequence[Change], lead: str) -> None:
-    for change in changes[:_MOST_CHANGES]:
-        say(f"{lead}{change}")
-    if len(changes) > _MOST_CHANGES:
-        say(f"{lead}… and {len(changes) - _MOST_CHANGES} more")
-
-
-class _Interrupted(BaseException):
-    """A signal asks for the end. No KeyboardInterrupt, which Typer would end without a word."""
-
-    def __init__(self, number: int) -> None:
-        self.signal = number
-
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    for each in _ENDING:  # what is started now is the tidying up
-        signal.signal(each, signal.SIG_IGN)
-    raise _Interrupted(number)
-
-
 def main() -> NoReturn:
-    """Run the command line; the one place that exits."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal may know fewer characters than a file's name has
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = _run(as_json="--json" in sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nobody = os.open(os.devnull, os.O_WRONLY)  # else Python itself complains on its way out
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nobody, stream.fileno())
-        code = Exit.CANNOT_TELL
-    sys.exit(code)
-
-
-def _run(*, as_json: bool) -> int:
-    """Run the command that the arguments name; its exit code. What went wrong is said."""
-    try:
-        for number in _ENDING:
-            signal.signal(number, _interrupt)
-        return app(prog_name="rbuild", standalone_mode=False) or Exit.OK
-    except RbuildError as error:
-        print_error(error, as_json=as_json)
-        return error.exit_code
-    except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        hint = f"{context.command_path} --help" if context else None
-        said = error.format_message().rstrip(".")
-        print_error(RbuildError(said[:1].lower() + said[1:], hint=hint), as_json=as_json)
-        return Exit.CANNOT_TELL
-    except _Interrupted as interrupted:
-        what = "interrupted; what was done is kept, nothing is half-written"
-        print_error(RbuildError(what), as_json=as_json)
-        return 128 + interrupted.signal
-    except SystemExit as exited:  # typer's: after a completion, and with 1 when nobody reads the output
-        return Exit.CANNOT_TELL if exited.code else Exit.OK
-    except OSError as error:
-        what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        print_error(RbuildError(what), as_json=as_json)
-        return Exit.CANNOT_TELL
-    except Exception as error:
-        import traceback
-
-        traceback.print_exc()
-        print_error(
-            RbuildError(f"rbuild itself is wrong here: {error!r}", hint="report it with the lines above"),
-            as_json=as_json,
-        )
-        return Exit.CANNOT_TELL
+    """Run the command line, and exit."""
+    run_to_exit(app)

@@ -182,10 +182,10 @@ def copy_to(
                 hint="run the command again when nothing writes to the context any more",
             )
         os.utime(place, (epoch, epoch))
-    folders = [file.path for file in context.files if file.kind is Kind.DIRECTORY]
-    for folder in [*reversed(folders), ""]:
-        (target / folder).chmod(0o755)
-        os.utime(target / folder, (epoch, epoch))
+    # Of folders that are ignored, and hold something that is not, as well.
+    for folder, _, _ in os.walk(target, topdown=False):
+        os.chmod(folder, 0o755)
+        os.utime(folder, (epoch, epoch))
 
 
 def _copy_file(source: Path, place: Path, mode: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 
@@ -63,4 +64,31 @@ class RbuildError(Exception):
         else:
             self.problems = tuple(what)
         self.exit_code = exit_code
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+@contextlib.contextmanager
+def at(where: Where) -> Iterator[None]:
+    """Within it, an error's problems get those parts of `where` that they do not have themselves."""
+    try:
+        yield
+    except RbuildError as error:
+        error.problems = tuple(
+            replace(problem, where=_completed(problem.where, where)) for problem in error.problems
+        )
+        raise
+
+
+def _completed(place: Where | None, where: Where) -> Where:
+    if place is None:
+        return where
+    return Where(
+        file=place.file or where.file,
+        line=place.line if place.file else where.line,
+        key=place.key or where.key,
+        url=place.url or where.url,
+        digest=place.digest or where.digest,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -26,6 +26,7 @@ class Inputs:
     normalisers: tuple[str, ...]
     codec: str
     form: int  # the version of the canonical form
+    checksums: Mapping[str, Digest] = field(default_factory=dict)  # by URL; the Containerfile says them
 
     def digest(self, recording: Recording) -> Digest:
         """The input digest: a sha256 over everything, as JSON with sorted keys."""
@@ -42,8 +43,13 @@ class Inputs:
         )
 
     def cache_key(self, project: str) -> str:
-        """A name for what Podman's own layer cache does not look at: all but Containerfile and context."""
-        return Digest.of(msgspec.json.encode({**self._outside(), "project": project}, order="sorted")).hex
+        """A name for what Podman's own layer cache does not look at: all but Containerfile and context.
+
+        And the checksums in the Containerfile, which Podman does not get to see.
+        """
+        checksums = {url: str(digest) for url, digest in self.checksums.items()}
+        outside = {**self._outside(), "project": project, "checksums": checksums}
+        return Digest.of(msgspec.json.encode(outside, order="sorted")).hex
 
     def _outside(self) -> dict[str, object]:
         return {

@@ -20,6 +20,7 @@ from rbuild.files import runtime_scratch
 from rbuild.process import Process, run
 
 _NO_SPACE = "no space left on device"
+_VOLUMES_ARE_WRITABLE = (5, 2, 0)  # its Buildah is 1.37, "make traditional volume handling not the default"
 _REMOVE = """\
 folder=$2 awk 'index($5, ENVIRON["folder"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
 while read -r place; do umount -l "$(printf %b "$place")"; done
@@ -34,6 +35,7 @@ class Podman:
     env: Mapping[str, str]
     command: tuple[str, ...] = ("podman",)
     place: str = ""  # how skopeo calls a storage that is not the user's own
+    through: tuple[str, ...] = ()  # words before the command of a sealed build, within Podman's user namespace
 
     def argv(self, *arguments: str) -> list[str]:
         return [*self.command, *arguments]
@@ -100,8 +102,9 @@ class Podman:
 
     def clear(self, scratch: Path) -> None:
         """Remove the scratch folder of a build that was killed, and what else that build left."""
-        with contextlib.suppress(RbuildError):
-            self.remove_working_containers(scratch)
+        for folder in (scratch, *scratch.glob("*/store/tmp/build-*")):  # a draft's builds are in its own store
+            with contextlib.suppress(RbuildError):
+                self.remove_working_containers(folder)
         self.remove_tree(scratch)
 
     def remove_working_containers(self, scratch: Path) -> None:
@@ -145,6 +148,8 @@ class Build:
     platform: str
     cached: bool
     image_id: Path  # the file that gets the image's ID
+    version: tuple[int, int, int]  # Podman's
+    secrets: Sequence[str] = ()  # where to find each, never its value
 
     def argv(self, podman: Podman) -> list[str]:
         argv = podman.argv("build", "--file", str(self.containerfile), "--iidfile", str(self.image_id))
@@ -156,12 +161,17 @@ class Build:
         argv += ["--volume", f"{self.authority}:{self.mount}:ro"]
         if self.platform != native_platform():
             argv += ["--platform", self.platform]
+        if self.version >= _VOLUMES_ARE_WRITABLE:
+            # What a RUN writes into a VOLUME is lost, as it was before.
+            argv += ["--compat-volumes"]
         if not self.cached:
             argv += ["--no-cache"]
         if self.target:
             argv += ["--target", self.target]
         for name, value in sorted(self.args.items()):
             argv += ["--build-arg", f"{name}={value}"]
+        for secret in self.secrets:
+            argv += ["--secret", secret]
         return [*argv, str(self.context)]
 
 
@@ -190,9 +200,11 @@ def no_space(podman: Podman) -> RbuildError:
 
 
 @contextlib.contextmanager
-def storage_in(folder: Path, user: Podman) -> Iterator[Podman]:
-    """A Podman with empty storage of its own below `folder`, gone at the end; the driver is the user's."""
-    driver, program, _ = user.graph()
+def storage_in(folder: Path, user: Podman, *, driver: str | None = None) -> Iterator[Podman]:
+    """A Podman with empty storage of its own below `folder`, gone at the end; the user's driver or another."""
+    program = ""
+    if driver is None:
+        driver, program, _ = user.graph()
     root = folder / "storage"
     with contextlib.ExitStack() as stack:
         # Podman takes no more than 50 characters for its run root.
@@ -203,7 +215,7 @@ def storage_in(folder: Path, user: Podman) -> Iterator[Podman]:
             command += ["--storage-opt", option]
         place = f"[{driver}@{root}+{run_root}{':' if options else ''}{','.join(options)}]"
         stack.callback(user.remove_tree, root)
-        yield Podman(env=user.env, command=tuple(command), place=place)
+        yield replace(user, command=tuple(command), place=place)
 
 
 def native_platform() -> str:

@@ -23,6 +23,7 @@ from rbuild.errors import RbuildError
 
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 20
+_LOOK = 0.2  # seconds between two looks at a command that is watched
 _LONGEST_LINE = 1 << 16  # bytes; what has no end of line in them is handed on in pieces
 _libc = ctypes.CDLL(None, use_errno=True)
 _running: set[Process] = set()
@@ -80,6 +81,9 @@ class Process:
                 stderr=subprocess.STDOUT if merge_stderr else output,
                 pass_fds=tuple(pass_fds),
                 process_group=0,
+                # What skopeo and Podman unpack gets its topmost folder under their umask: with 077, no other
+                # user than root could enter the container.
+                umask=0o022,
                 preexec_fn=partial(_die_with, os.getpid()),
             )
         except FileNotFoundError as error:
@@ -127,12 +131,18 @@ class Process:
         finally:
             self._forget()
 
-    def communicate(self, data: bytes | None, timeout: float | None) -> tuple[bytes, bytes]:
-        try:
-            out, err = self._popen.communicate(data, timeout)
-        except subprocess.TimeoutExpired:
-            self.end()
-            raise RbuildError(f"no end within {timeout:g} s: {pasteable(self.argv)}") from None
+    def communicate(
+        self, data: bytes | None, timeout: float | None, watch: Callable[[], None] | None = None
+    ) -> tuple[bytes, bytes]:
+        while True:
+            try:
+                out, err = self._popen.communicate(data, _LOOK if watch else timeout)
+                break
+            except subprocess.TimeoutExpired:
+                if watch is None:
+                    self.end()
+                    raise RbuildError(f"no end within {timeout:g} s: {pasteable(self.argv)}") from None
+                watch()
         self._forget()
         return out, err or b""
 
@@ -178,12 +188,14 @@ def run(
     check: bool = True,
     hint: str | None = None,
     left_alone: bool = False,
+    watch: Callable[[], None] | None = None,
 ) -> Completed:
     """Run `argv` to its end.
 
     With `on_line`, standard output and error arrive there together, line by line, and are also returned as
     `stdout`. `timeout` is in seconds. Raises RbuildError, with the command and its last lines, unless it
-    exits with 0 or `check` is off; `hint` goes into that error.
+    exits with 0 or `check` is off; `hint` goes into that error. `watch`
+    (instead of `timeout` and `stdin`) is called several times a second; what it raises ends the command.
     """
     process = Process(
         argv,
@@ -195,7 +207,7 @@ def run(
     )
     try:
         if on_line is None:
-            out, err = process.communicate(stdin, timeout)
+            out, err = process.communicate(stdin, timeout, watch)
             completed = Completed(
                 tuple(argv), process.wait(), out.decode(errors="replace"), err.decode(errors="replace")
             )

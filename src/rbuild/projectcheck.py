@@ -42,6 +42,7 @@ def check(file: ProjectFile, document: Document, exists: Exists) -> None:
         return
     for name, stage in file.stages.items():
         _check_sources(name, stage, document, exists)
+        _check_secrets(name, stage, document)
         _check_command(name, stage.run, document)
     graph = _check_needs(file, document)
     _Files(file, document, graph, exists).check()
@@ -124,6 +125,16 @@ def _check_exists(
     else:
         document.problem(f"{str(at)!r} is a {found}; a {wanted} is expected", *path)
     return False
+
+
+def _check_secrets(name: str, stage: StageFile, document: Document) -> None:
+    for secret in stage.secrets:
+        path = ("stages", name, "secrets", secret)
+        said = [kind for kind in ("env", "file") if not _is_empty(document.node(*path, kind))]
+        if not said:
+            document.problem("does not say where its value is", *path, hint="give it one of env and file")
+        elif len(said) > 1:
+            document.problem(f"is in more than one place: {' and '.join(said)}", *path, hint="keep one")
 
 
 def _check_command(name: str, run: Run, document: Document) -> None:

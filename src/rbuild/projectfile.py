@@ -44,6 +44,14 @@ Variable = Annotated[
         extra={"expected": "the name of a variable: letters, digits and '_'"},
     ),
 ]
+SecretId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        max_length=63,
+        extra={"expected": "a name of letters, digits, '_', '.' and '-'"},
+    ),
+]
 PackageName = Annotated[
     str,
     Meta(
@@ -114,6 +122,21 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = None
 
 
+class Secret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the value of a secret is: exactly one of env and file. It is read when the stage is built."""
+
+    env: Annotated[
+        Variable | None, Meta(description="The variable that holds the value, in rbuild's environment.")
+    ] = None
+    file: Annotated[
+        RelativePath | None,
+        Meta(
+            description="The file that holds the value: in the project, or where a link there leads. "
+            "It is in no context."
+        ),
+    ] = None
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a stage is run: its command, the files that it reads, and the folders that it fills."""
 
@@ -172,6 +195,13 @@ class StageFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Meta(description="The build target (FROM … AS target) to stop at; without it the last."),
     ] = None
     args: Annotated[dict[Variable, str], Meta(description="Build arguments (ARG), all of them text.")] = {}
+    secrets: Annotated[
+        dict[SecretId, Secret],
+        Meta(
+            description="What RUN --mount=type=secret,id=… may read, by id. No value is written anywhere, "
+            "nor counts as an input: an image must not depend on it."
+        ),
+    ] = {}
     needs: Annotated[
         tuple[str, ...], Meta(description="Stages that come first, since this one uses what they make.")
     ] = ()

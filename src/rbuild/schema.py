@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rbuild.projectfile import Base, Debian, ProjectFile, Run, StageFile
+from rbuild.projectfile import Base, Debian, ProjectFile, Run, Secret, StageFile
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -16,6 +16,7 @@ _TITLES: Final[dict[type, str]] = {
     Debian: "Debian base",
     StageFile: "Stage",
     Run: "Run",
+    Secret: "Secret",
 }
 
 
@@ -47,5 +48,6 @@ def schema() -> dict[str, Any]:
         "oneOf": [{"required": [kind]} for kind in ("image", "oci", "debian")],
         "dependentRequired": {"tag": ["oci"]},
     }
+    parts["Secret"]["oneOf"] = [{"required": [kind]} for kind in ("env", "file")]
     root = parts.pop(ProjectFile.__name__)
     return {"$schema": DIALECT, **root, "$defs": parts}

@@ -2,86 +2,111 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError, Where
+from rbuild.errors import RbuildError
 from rbuild.podman import Podman, podman_space
-from rbuild.process import run
+from rbuild.process import Process, run
 from rbuild.reference import Reference
 from rbuild.store import Store
 
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?\Z")
-_MANIFEST_LIMIT = 4 << 20
+_INSPECT_SECONDS = 120.0
+_SILENT = 300.0  # seconds in which something has to come
+_MORE = 8 << 20  # bytes beside the blobs: the manifest, signatures
+_LONGEST_REASON = 500  # characters of what may be a stranger's words
 
 
-def fetch_image(
-    reference: Reference, platform: str, store: Store, scratch: Path, env: Mapping[str, str]
-) -> Digest:
-    """Copy an image of `platform` from its registry into the store; gives the digest of its manifest.
-
-    Of a list of images the one for the platform is taken. Every blob is checked against its digest.
-    Raises RbuildError when the registry does not answer, or has no such image.
-    """
-    # A registry on loopback speaks plain HTTP; all others have to show a certificate.
-    tls = ["--src-tls-verify=false"] if _LOOPBACK.match(reference.registry) else []
-    name = str(reference.at(reference.digest) if reference.digest else reference)
-    if reference.digest and reference.tag:
-        name = f"{reference.name}@{reference.digest}"
-    return _copy_in(f"docker://{name}", platform, store, scratch, env, tls, where=Where(url=str(reference)))
+def registry_source(reference: Reference) -> str:
+    """How skopeo calls an image in a registry; it takes no tag beside a digest."""
+    return f"docker://{reference.name}@{reference.digest}" if reference.digest else f"docker://{reference}"
 
 
-def fetch_layout(
-    layout: Path, tag: str | None, platform: str, store: Store, scratch: Path, env: Mapping[str, str]
-) -> Digest:
-    """Copy an image from an OCI layout on disk into the store; gives the digest of its manifest."""
-    source = f"oci:{layout}:{tag}" if tag else f"oci:{layout}"
-    return _copy_in(source, platform, store, scratch, env, [], where=Where(file=str(layout)))
-
-
-def _copy_in(
-    source: str,
-    platform: str,
-    store: Store,
-    scratch: Path,
-    env: Mapping[str, str],
-    options: Sequence[str],
-    *,
-    where: Where,
-) -> Digest:
-    system, architecture, *variant = platform.split("/")
-    argv = ["skopeo", "--tmpdir", str(scratch), "--override-os", system, "--override-arch", architecture]
-    if variant:
-        argv += ["--override-variant", variant[0]]
-    # `dir:` keeps a manifest of any kind as it is; `oci:` would write Docker's anew, under another digest.
-    target = scratch / "image"
-    argv += ["copy", "--quiet", "--retry-times", "3", *options, source, f"dir:{target}"]
-    done = run(argv, env=env, check=False)
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        with store.space():
-            raise RbuildError(
-                f"cannot fetch the image: {_reason(last[0])}",
-                where=where,
-                hint="check its name under `bases` in rbuild.yaml, and that its registry can be reached; "
-                "`podman login` where it asks for a password",
-            )
-    manifest = (target / "manifest.json").read_bytes()
-    for blob in target.iterdir():
-        if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-            store.adopt(blob, Digest(blob.name))
-    shutil.rmtree(target)
-    return store.put(manifest).digest
+def on_loopback(reference: Reference) -> bool:
+    """Whether the registry is on this host: it speaks plain HTTP; all others have to show a certificate."""
+    return _LOOPBACK.match(reference.registry) is not None
 
 
 def _reason(line: str) -> str:
     found = re.search(r'level=(?:fatal|error) msg="(.*)"\s*$', line)
-    return found[1].replace('\\"', '"') if found else line
+    return (found[1].replace('\\"', '"') if found else line)[:_LONGEST_REASON]
+
+
+def inspect(source: str, *options: str, env: Mapping[str, str], hint: str) -> bytes:
+    """What `skopeo inspect --raw` prints, byte for byte: a manifest, with `--config` a configuration.
+
+    Raises RbuildError, with that hint, when there is none.
+    """
+    process = Process(["skopeo", "inspect", "--raw", *options, source], env=env)
+    try:
+        out, err = process.communicate(None, _INSPECT_SECONDS)
+        code = process.wait()
+    except BaseException:
+        process.end()
+        raise
+    if code != 0:
+        said = err.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+        raise RbuildError(f"cannot read {source}: {_reason(said[0])}", hint=hint)
+    return out
+
+
+def copy_to_folder(
+    source: str,
+    *options: str,
+    target: Path,
+    scratch: Path,
+    env: Mapping[str, str],
+    hint: str,
+    most: int | None = None,
+) -> None:
+    """Copy an image as it is into the new folder `target`: manifest.json, blobs by the hex of their digest.
+
+    Raises RbuildError, with that hint, when it cannot be had, and when nothing comes for five minutes, or
+    more than `most` bytes of blobs.
+    """
+    # `dir:` keeps a manifest of any kind as it is; `oci:` would write Docker's anew, under another digest.
+    argv = ["skopeo", "--tmpdir", str(scratch), "copy", "--quiet", "--retry-times", "3", *options]
+    growth = _Growth(target, most)
+    done = run([*argv, source, f"dir:{target}"], env=env, check=False, watch=growth.look)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise RbuildError(f"cannot fetch {source}: {_reason(said[0])}", hint=hint)
+
+
+class _Growth:
+    """Looks at a folder while it fills: nobody may send without an end, or keep it waiting for ever."""
+
+    def __init__(self, folder: Path, most: int | None) -> None:
+        self._folder = folder
+        self._most = most
+        self._size = 0
+        self._grew = time.monotonic()
+
+    def look(self) -> None:
+        """Raises RbuildError for a folder that is too large, or does not grow any more."""
+        size = 0
+        with contextlib.suppress(FileNotFoundError):  # not there yet, or just renamed
+            for path in self._folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    size += path.stat().st_size
+        now = time.monotonic()
+        if size != self._size:
+            self._size, self._grew = size, now
+        if self._most is not None and size > self._most + _MORE:
+            raise RbuildError(
+                f"more comes than the {self._most} bytes of blobs that the manifest names",
+                hint="the registry is broken or hostile: take the image from another one",
+            )
+        if now - self._grew > _SILENT:
+            raise RbuildError(f"nothing has come for {_SILENT:g} s", hint="try it again later")
 
 
 def load_image(

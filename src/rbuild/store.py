@@ -105,7 +105,7 @@ class BlobWriter:
             os.fchmod(self._file.fileno(), 0o444)
             os.fsync(self._file.fileno())
         self._file.close()
-        self._path.replace(self._store.path(blob.digest))
+        self._path.replace(self._store.blobs / blob.digest.hex)
         return blob
 
     def abandon(self) -> None:
@@ -138,7 +138,7 @@ class Store:
         self.root = root
         self.blobs = root / "blobs" / "sha256"
         self.tmp = root / "tmp"
-        self.closed = False
+        self._closed = False
         self._scratch = Scratch(self.tmp, root / "lock", clear)
         if not (root / "index.json").exists():
             self._make()
@@ -159,9 +159,14 @@ class Store:
                 hint="set RBUILD_STORE to a folder that you may write to",
             ) from error
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Let no more blobs be written: whoever is at it gets an RbuildError."""
-        self.closed = True
+        self._closed = True
 
     @contextlib.contextmanager
     def space(self) -> Iterator[None]:
@@ -265,7 +270,7 @@ class Store:
 
     def discard(self, digest: Digest) -> None:
         """Remove a blob, if it is there."""
-        self.path(digest).unlink(missing_ok=True)
+        (self.blobs / digest.hex).unlink(missing_ok=True)
 
     # Images
 

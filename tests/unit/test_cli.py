@@ -28,7 +28,20 @@ stages:
   infer: {containerfile: Containerfile, context: context, needs: [train], run: {command: [x]}}
 """
 CONTAINERFILE = "FROM localhost/base:1\nARG FLAVOUR\nCOPY file.txt /\nRUN echo \\\n  hello\n"
-COMMANDS = ("all", "build", "lock", "verify", "status", "plan", "images", "run", "shell", "doctor", "schema")
+COMMANDS = (
+    "all",
+    "build",
+    "lock",
+    "verify",
+    "diff",
+    "status",
+    "plan",
+    "images",
+    "run",
+    "shell",
+    "doctor",
+    "schema",
+)
 
 
 @dataclass(frozen=True)
@@ -306,6 +319,10 @@ def test_completion(rbuild: Rbuild, project: Path, tmp_path: Path, monkeypatch: 
     assert offered("rbuild build train ") == ["infer"]
     assert offered("rbuild plan i") == ["infer"]
     assert offered("rbuild build --off") == ["--offline"]
+    (project / "images").mkdir()
+    assert offered("rbuild diff i") == ["infer", "images"]
+    assert offered("rbuild diff built:t") == ["built:train"]
+    assert offered("rbuild diff train t") == ["train"]
     os.chdir(tmp_path)
     assert offered("rbuild build t") == []
     assert offered(f"rbuild -C {project} build t") == ["train"]

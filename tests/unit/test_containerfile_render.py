@@ -12,12 +12,12 @@ from rbuild.containerfile.render import render, uses_heredocs
 from rbuild.containerfile.steps import step_lines
 
 
-def rendered(text: str, target: str | None = None, **args: str) -> str:
+def rendered(text: str, target: str | None = None, gateway: str = "", **args: str) -> str:
     """`text` with the n-th image use replaced by `pin-n`."""
     file = parse(text.encode(), "f")
     uses = image_uses(file, build_args=args, target=target)
     pins = {use: f"localhost/pin-{number}" for number, use in enumerate(uses)}
-    return render(file, pins, target=target, build_args=args).decode()
+    return render(file, pins, target=target, build_args=args, gateway=gateway).decode()
 
 
 def test_names_are_replaced_in_place() -> None:
@@ -66,6 +66,20 @@ def test_references_to_targets_are_written_out_where_buildah_would_not_find_them
     assert rendered(text) == (
         "ARG B=One\nFROM localhost/pin-0 AS one\nFROM one AS two\nARG N=0\nCOPY --from=one / /\n"
         "COPY --from=one / /\nCOPY --from=0 / /\nRUN --mount=from=one,target=/x y\n"
+    )
+
+
+def test_every_url_of_an_add_is_led_through_the_gateway() -> None:
+    text = (
+        "FROM a\nARG SITE\nADD $SITE/a local --chown=1 \\\n  https://b/c \\\n # note\n ${SITE}/d /to/\n"
+        'ADD --chown=1:2 ["x y", "$SITE/\\u0065", "http://b", "/to/"]\nADD git@b:c.git /git\nCOPY $SITE/no /no\n'
+        "ADD not/http://a /to\nADD b https://is.a/target\n"
+    )
+    assert rendered(text, SITE="http://site", gateway="http://g/") == (
+        "FROM localhost/pin-0\nARG SITE\nADD http://g/$SITE/a local --chown=1 \\\n  http://g/https://b/c \\\n"
+        " # note\n http://g/${SITE}/d /to/\n"
+        'ADD --chown=1:2 ["x y", "http://g/$SITE/\\u0065", "http://g/http://b", "/to/"]\n'
+        "ADD git@b:c.git /git\nCOPY $SITE/no /no\nADD not/http://a /to\nADD b https://is.a/target\n"
     )
 
 

@@ -146,6 +146,24 @@ def test_the_builders_mount_points_go() -> None:
     assert canonical(MOUNTED)[1] is None
 
 
+def test_where_podman_4_mounts_secrets_goes() -> None:
+    """For a RUN with a secret, Podman 4.3.1 commits this folder, and 5.8.6 does not."""
+    assert canonical([member("run", mode=0o755), member("run/secrets", mode=0o755)])[1] is None
+    assert names([member("run/secrets"), member("run/secrets/own", b"1")]) == [
+        "run/secrets",
+        "run/secrets/own",
+    ]
+
+
+def test_an_xattr_without_a_value_goes() -> None:
+    """After `setfattr -n user.more`, Podman 5.8.6 writes the record, and 4.3.1 does not."""
+    kept = {"SCHILY.xattr.user.note": "x"}
+    bare, with_it = (
+        canonical([member("m/owned", b"", pax=pax)]) for pax in (kept, {**kept, "SCHILY.xattr.user.more": ""})
+    )
+    assert with_it == bare
+
+
 def test_what_a_build_puts_there_stays() -> None:
     layer = [
         member("run"),

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rbuild.containerfile.expand import ImageUse, resolve
-from rbuild.containerfile.model import Containerfile, Instruction
+from rbuild.containerfile.model import BuildTarget, Containerfile, Instruction
 from rbuild.containerfile.words import name_values
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The outside image that it starts from (None: scratch), and every instruction since, without FROMs."""
+    """The outside image that it starts from (None: scratch), and every instruction since, without FROMs.
+
+    What a target's ONBUILDs trigger is among the instructions of the target that is FROM it, as the first.
+    """
 
     base: ImageUse | None
     instructions: tuple[Instruction, ...]
@@ -28,10 +31,16 @@ def image_chain(
     instructions: tuple[Instruction, ...] = ()
     while index is not None:
         current = containerfile.targets[index]
+        if index != found.wanted:
+            instructions = (*_triggers(current), *instructions)
         instructions = (*current.instructions, *instructions)
         index = bases.get(current.index)
     base = next((use for use in found.images if use.kind == "FROM" and use.target == current.index), None)
     return Chain(base, instructions)
+
+
+def _triggers(target: BuildTarget) -> tuple[Instruction, ...]:
+    return tuple(one.trigger for one in target.instructions if one.trigger is not None)
 
 
 def variables_set(instructions: Iterable[Instruction], escape: str) -> frozenset[str]:

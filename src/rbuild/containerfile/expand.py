@@ -19,6 +19,7 @@ from rbuild.containerfile.scope import (
 )
 from rbuild.containerfile.variables import expand
 from rbuild.containerfile.words import BLANKS, quote_flag
+from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 
 DEFAULT_PLATFORM = "linux/amd64"
@@ -27,6 +28,8 @@ SCRATCH = "scratch"
 Kind = Literal["FROM", "COPY --from", "RUN --mount"]
 
 _INDEX = re.compile(r"[+-]?[0-9]{1,9}\Z")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')  # of JSON
+_WORD = re.compile(r"[^\t\v\f\r ]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +217,11 @@ def sources(
     """What the needed targets COPY and ADD from the context, here-documents left out, and ADD from URLs."""
     resolution = resolve(containerfile, build_args=build_args, platform=platform, target=target)
     variables = _Variables(containerfile, build_args, platform)
-    parents = {use.target: use.index for use in resolution.targets if use.kind == "FROM"}
-    environments: dict[int, Values] = {}
-    found: list[Source] = []
-    for index in resolution.needed:
-        current = containerfile.targets[index]
-        scope = variables.of_target(environments[parents[index]] if index in parents else {})
-        for instruction in current.instructions:
-            scope.read(instruction)
-            found.extend(_sources_of(instruction, scope, containerfile.name))
-        environments[index] = scope.env
-    return tuple(found)
+    return tuple(
+        source
+        for instruction, scope in _with_scopes(containerfile, resolution, variables)
+        for source in _sources_of(instruction, scope, containerfile.name)
+    )
 
 
 def remote_adds(
@@ -237,6 +234,88 @@ def remote_adds(
     """Every `ADD https://…` of the needed targets: what Podman itself fetches, outside of any RUN."""
     everything = sources(containerfile, build_args=build_args, platform=platform, target=target)
     return tuple(source for source in everything if is_url(source.path))
+
+
+def remote_words(
+    containerfile: Containerfile,
+    *,
+    build_args: Mapping[str, str],
+    platform: str = DEFAULT_PLATFORM,
+    target: str | None = None,
+) -> tuple[Span, ...]:
+    """Where in the file each http(s) URL begins that the needed targets ADD: empty spans."""
+    resolution = resolve(containerfile, build_args=build_args, platform=platform, target=target)
+    variables = _Variables(containerfile, build_args, platform)
+    found: list[Span] = []
+    for instruction, scope in _with_scopes(containerfile, resolution, variables):
+        if instruction.keyword != "ADD":
+            continue
+        where = Where(file=containerfile.name, line=instruction.line)
+        words, pattern, quote = instruction.exec_form, _STRING, 1
+        if words is None:
+            words, pattern, quote = BLANKS.split(instruction.arguments), _WORD, 0
+        for word, place in zip(words[:-1], pattern.finditer(instruction.arguments), strict=False):
+            if expand(word, scope.variable, where=where).startswith(("http://", "https://")):
+                start = instruction.arguments_start + place.start() + quote
+                (first,) = instruction.spans(start, start + 1)
+                found.append(Span(first.line, first.start, first.start))
+    return tuple(found)
+
+
+def checksums(
+    containerfile: Containerfile,
+    *,
+    build_args: Mapping[str, str],
+    platform: str = DEFAULT_PLATFORM,
+    target: str | None = None,
+) -> Mapping[str, Digest]:
+    """What `ADD --checksum` of the needed targets says of the content of URLs.
+
+    Raises RbuildError for a checksum that is no sha256, or that does not go with exactly one http(s) URL.
+    """
+    resolution = resolve(containerfile, build_args=build_args, platform=platform, target=target)
+    variables = _Variables(containerfile, build_args, platform)
+    found: dict[str, Digest] = {}
+    problems: list[Problem] = []
+    for instruction, scope in _with_scopes(containerfile, resolution, variables):
+        flag = next((flag for flag in instruction.flags if flag.name == "checksum"), None)
+        if instruction.keyword != "ADD" or flag is None:
+            continue
+        where = Where(file=containerfile.name, line=instruction.line)
+        try:
+            urls = [source.path for source in _sources_of(instruction, scope, containerfile.name)]
+            if len(urls) != 1 or not urls[0].startswith(("http://", "https://")):
+                hint = "give every URL an ADD of its own; what is in the context has its sum in the lock"
+                raise RbuildError("ADD --checksum goes with one http or https URL", where=where, hint=hint)
+            found[urls[0]] = _checksum(expand(flag.value or "", scope.variable, where=where), where)
+        except RbuildError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise RbuildError(problems)
+    return found
+
+
+def _checksum(text: str, where: Where) -> Digest:
+    try:
+        return Digest.parse(text)
+    except RbuildError as error:
+        raise RbuildError(
+            f"ADD --checksum={text[:80]}: not a sha256", where=where, hint="--checksum=sha256:HEX"
+        ) from error
+
+
+def _with_scopes(
+    containerfile: Containerfile, resolution: Resolution, variables: _Variables
+) -> Iterator[tuple[Instruction, Scope]]:
+    """Every instruction of the needed targets, with the variables that it sees."""
+    parents = {use.target: use.index for use in resolution.targets if use.kind == "FROM"}
+    environments: dict[int, Values] = {}
+    for index in resolution.needed:
+        scope = variables.of_target(environments[parents[index]] if index in parents else {})
+        for instruction in containerfile.targets[index].instructions:
+            scope.read(instruction)
+            yield instruction, scope
+        environments[index] = scope.env
 
 
 def is_url(path: str) -> bool:
@@ -270,7 +349,8 @@ class _Variables:
 def _all_instructions(containerfile: Containerfile) -> Iterator[Instruction]:
     yield from containerfile.global_args
     for target in containerfile.targets:
-        yield from target.instructions
+        for instruction in target.instructions:
+            yield instruction.trigger or instruction
 
 
 def _base_spans(target: BuildTarget) -> tuple[Span, ...]:

@@ -59,7 +59,8 @@ class Instruction:
     `original` is the logical line as the builder shows it and keeps it in the history: continuations joined,
     comments between them gone. `arguments` is what follows the flags. `exec_form` holds the strings of the
     JSON form, where the instruction has one. `line` and `end_line` count from 1 and include here-documents.
-    `target` is the index of the build target, None before the first FROM.
+    `target` is the index of the build target, None before the first FROM. `trigger` is what an ONBUILD keeps
+    for later; its `original` is the whole line.
     """
 
     keyword: str
@@ -73,6 +74,7 @@ class Instruction:
     target: int | None
     arguments_start: int = field(repr=False)
     pieces: tuple[Piece, ...] = field(repr=False)
+    trigger: Instruction | None = None
 
     def spans(self, start: int, end: int) -> tuple[Span, ...]:
         """Where characters `start` to `end` of `original` stand in the file; one span a physical line."""

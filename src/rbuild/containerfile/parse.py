@@ -85,7 +85,9 @@ class _Parser:
                 heredocs.append(replace(opening, content=content or ""))
         if not _is_text(logical.text) or not all(_is_text(heredoc.content) for heredoc in heredocs):
             self._report(logical.line, "the instruction is not valid UTF-8", "save the file as UTF-8")
-        return replace(instruction, heredocs=tuple(heredocs), end_line=self._reader.number)
+        documents, end = tuple(heredocs), self._reader.number
+        kept = None if trigger is instruction else replace(trigger, heredocs=documents, end_line=end)
+        return replace(instruction, heredocs=documents, end_line=end, trigger=kept)
 
     def _read(self, logical: LogicalLine, *, start: int) -> Instruction:
         """The instruction that begins at `start` of a logical line (after ONBUILD, the trigger)."""

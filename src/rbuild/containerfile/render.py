@@ -12,9 +12,10 @@ from rbuild.containerfile.expand import (
     ImageUse,
     Site,
     TargetUse,
+    remote_words,
     resolve,
 )
-from rbuild.containerfile.model import BuildTarget, Containerfile, Span
+from rbuild.containerfile.model import BuildTarget, Containerfile, Instruction, Span
 
 # Nothing in it that the builder would expand, unquote or split.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*\Z")
@@ -27,13 +28,16 @@ def render(
     target: str | None = None,
     build_args: Mapping[str, str] | None = None,
     platform: str = DEFAULT_PLATFORM,
+    gateway: str = "",
 ) -> bytes:
     """The file with every image use in `replacements` replaced by its value, line numbers unchanged.
 
     Targets that `target` does not need become an empty `FROM scratch` with their instructions commented out:
     Podman neither pulls for them nor builds them, and numbers like `COPY --from=0` stay right. A reference to
     a target through a variable, or in other upper and lower case, is written out, because Buildah 1.28 only
-    builds targets that it finds by their plain name. Every other byte stays as it is.
+    builds targets that it finds by their plain name. `ADD --checksum`, which Podman 4 does not know, goes:
+    see `checksums`. Before every URL of an ADD comes `gateway`, since Buildah 1.38 to 1.39 asks no proxy
+    (https://github.com/containers/buildah/issues/5869). Every other byte stays as it is.
 
     `build_args` and `platform` must be those that the image uses were found with. Raises as `resolve`.
     """
@@ -46,6 +50,12 @@ def render(
         used = containerfile.targets[reference.index]
         if not _is_plain(reference, used):
             editor.replace(reference.site, used.reference)
+    for span in remote_words(containerfile, build_args=build_args or {}, platform=platform, target=target):
+        editor.insert(span, gateway)
+    for index in resolution.needed:
+        for instruction in containerfile.targets[index].instructions:
+            if instruction.keyword == "ADD":
+                _drop_checksum(instruction, editor)
     for unneeded in containerfile.targets:
         if unneeded.index not in resolution.needed:
             _blank(unneeded, editor)
@@ -71,6 +81,13 @@ def _blank(target: BuildTarget, editor: _Editor) -> None:
     for instruction in target.instructions:
         for line in range(instruction.line, instruction.end_line + 1):
             editor.insert(Span(line, 0, 0), "#")
+
+
+def _drop_checksum(instruction: Instruction, editor: _Editor) -> None:
+    for flag in instruction.flags:
+        if flag.name == "checksum":
+            for span in instruction.spans(flag.start, flag.end):
+                editor.insert(span, "")
 
 
 class _Editor:

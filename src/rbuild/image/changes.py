@@ -40,9 +40,7 @@ class Changes:
         self.opaque: set[bytes] = set()
         self.folders: set[bytes] = set()  # all that something given lies in; known after `finish`
         self._inodes: dict[bytes, Entry] = {}
-        self._order: dict[bytes, int] = {}
-        self._replaced: dict[bytes, int] = {}
-        self._count = 0
+        self._replaced: dict[bytes, int] = {}  # the offset of what took something's place
 
     def add(self, entry: Entry) -> None:
         """Take the archive's next entry; raises RbuildError for whiteouts that name nothing."""
@@ -51,13 +49,11 @@ class Changes:
             return  # The root directory's own metadata are not part of a layer.
         if _WHITEOUT in path and self._is_whiteout(path):
             return
-        self._count += 1
         if path in self.given:
             self._inodes.pop(path, None)
             if entry.kind is not Kind.DIRECTORY:
-                self._replaced[path] = self._count
+                self._replaced[path] = entry.offset
         self.given[path] = entry
-        self._order[path] = self._count
         if entry.kind is Kind.HARDLINK and (target := self.content_of(entry.link)):
             self._bind([path], target)
 
@@ -80,7 +76,6 @@ class Changes:
                 self.folders.add(parent)
             if len(self.folders) > MAX_ENTRIES:
                 raise refused(path, "the layer has more folders than rbuild reads")
-        self._order.clear()
 
     def content_of(self, path: bytes) -> Entry | None:
         """The entry that holds what is at `path`: its own, or the one its hard link leads to in this layer.
@@ -128,9 +123,8 @@ class Changes:
         return True
 
     def _drop_replaced(self) -> None:
-        for path in list(self.given):
-            at = self._order[path]
-            if any(self._replaced.get(parent, 0) > at for parent in parents(path)):
+        for path, entry in list(self.given.items()):
+            if any(self._replaced.get(parent, 0) > entry.offset for parent in parents(path)):
                 del self.given[path]
                 self._inodes.pop(path, None)
 

@@ -16,6 +16,7 @@ import zstandard
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
+from rbuild.image.zstdframe import ZstdFrame
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -28,11 +29,8 @@ _CHUNK = 1 << 20
 _MAX_WORKERS = 4  # more take 20 MB each, and no time: hashing and reading are on one thread
 _FREE = 1 << 30  # bytes that any blob may unpack to
 _MAX_RATIO = 1_000  # beyond that, how many times its own size; deflate cannot do more than 1,032
-# Bytes that are unpacked at a time. zlib can be told how much it may give; zstd cannot, and 2 KiB of it may
-# hold 64 MiB of one byte.
-_STEPS = {"gzip": 1 << 16, "zstd": 1 << 11}
+_STEP = 1 << 16  # bytes that are read at a time
 _MAX_SIZE = 1 << 38
-_MAX_WINDOW = 1 << 27  # bytes; what zstd's own command line takes without being told
 
 MEDIA_TYPES = {
     "application/vnd.oci.image.layer.v1.tar": "none",
@@ -199,7 +197,7 @@ class _Unpacked(io.RawIOBase):
     def _advance(self) -> bool:
         """Unpack a step further; False at the end."""
         if not self._packed:
-            self._packed = self._file.read(_STEPS[self._algorithm])
+            self._packed = self._file.read(_STEP)
             self._taken += len(self._packed)
         if self._frame is None:
             if not self._packed:
@@ -232,12 +230,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def _new_frame(algorithm: str) -> _Frame:
-    frame: _Frame
-    if algorithm == "gzip":
-        frame = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    else:
-        frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
-    return frame
+    return zlib.decompressobj(16 + zlib.MAX_WBITS) if algorithm == "gzip" else ZstdFrame()
 
 
 def _broken(algorithm: str, why: str) -> RbuildError:

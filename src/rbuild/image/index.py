@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHADOW = (b"etc/shadow", b"etc/shadow-")
 _MAX_HOPS = 8  # from a hard link to another one; archives have one
+_EMPTY = hashlib.sha256().digest()
 _KEPT_XATTRS = (b"security.capability",)
 
 
@@ -61,13 +62,17 @@ def node_of(entry: Entry, sha256: bytes = b"", excerpt: bytes = b"") -> Node:
 
 
 def kept_xattrs(entry: Entry) -> tuple[tuple[bytes, bytes], ...]:
-    """The extended attributes that belong to an image: capabilities and `user.*`, none of overlayfs's."""
+    """The extended attributes that belong to an image: capabilities and `user.*`, none of overlayfs's.
+
+    One without a value goes: in a pax header that means "no such record" (POSIX.1-2017, pax), so that Podman
+    4.3 does not write it, and what Podman 5 writes is not there when the layer is unpacked.
+    """
     if not entry.xattrs:
         return ()
     return tuple(
         (key, value)
         for key, value in entry.xattrs
-        if (key in _KEPT_XATTRS or key.startswith(b"user.")) and b"overlay." not in key
+        if value and (key in _KEPT_XATTRS or key.startswith(b"user.")) and b"overlay." not in key
     )
 
 
@@ -111,10 +116,13 @@ def index_layer(file: BinaryIO, diff_id: Digest | None = None) -> LayerIndex:
     source = _Hashing(file)
     reader = TarReader(io.BufferedReader(source, CHUNK))
     changes = Changes()
-    contents: dict[int, tuple[bytes, bytes]] = {}
+    digests: dict[int, bytes] = {}
+    excerpts: dict[int, bytes] = {}
     for entry in reader:
-        if entry.kind is Kind.FILE:
-            contents[entry.offset] = _hashed(reader, excerpt_size(entry.path))
+        if entry.size:
+            digests[entry.offset], start = _hashed(reader, excerpt_size(entry.path))
+            if start:
+                excerpts[entry.offset] = start
         changes.add(entry)
     changes.finish()
     if diff_id is not None and source.digest() != diff_id:
@@ -129,7 +137,8 @@ def index_layer(file: BinaryIO, diff_id: Digest | None = None) -> LayerIndex:
             target = changes.content_of(path)
             if target is not None and changes.given.get(entry.link) is not target:
                 entry = target  # It links to another hard link, or to what was replaced later in the archive.
-        entries.append((path, node_of(entry, *contents.get(entry.offset, ()))))
+        digest = digests.get(entry.offset, _EMPTY) if entry.kind is Kind.FILE else b""
+        entries.append((path, node_of(entry, digest, excerpts.get(entry.offset, b""))))
     return LayerIndex(tuple(entries), tuple(sorted(changes.deleted)), tuple(sorted(changes.opaque)))
 
 

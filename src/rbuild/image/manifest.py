@@ -16,7 +16,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 _MAX_BYTES = 4 << 20  # what registries take
@@ -85,7 +85,7 @@ def read_manifest(data: bytes) -> Manifest:
     what = "the image manifest"
     value = read_json(data, what, _MAX_BYTES)
     named = value.get("mediaType")
-    if named in (OCI_INDEX, _DOCKER_LIST) or "manifests" in value:
+    if named in (OCI_INDEX, DOCKER_LIST) or "manifests" in value:
         raise RbuildError(
             "this is an image index, which names one image for each platform, and an image was asked for",
             hint="choose the platform's manifest, or pin the image by its own digest",
@@ -96,10 +96,10 @@ def read_manifest(data: bytes) -> Manifest:
         )
     if named not in (None, OCI_MANIFEST, _DOCKER_MANIFEST):
         raise RbuildError(f"{what} says that it is something else: {str(named)[:200]!r}")
-    _check_case(value, _RawManifest, what)
+    check_case(value, _RawManifest, what)
     for part in (value.get("config"), *_listed(value.get("layers"))):
         if isinstance(part, dict):
-            _check_case(part, _RawDescriptor, what)
+            check_case(part, _RawDescriptor, what)
     raw = typed(value, _RawManifest, what)
     if raw.schema_version != 2:
         raise RbuildError(f"{what} has the schema version {raw.schema_version}, not 2")
@@ -135,7 +135,8 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _check_case(value: dict[str, Any], kind: type[msgspec.Struct], what: str) -> None:
+def check_case(value: dict[str, Any], kind: type[msgspec.Struct], what: str) -> None:
+    """Raise RbuildError for a key that differs from one of `kind` in case only: Go reads both as one."""
     known = {name.casefold(): name for name in kind.__struct_encode_fields__}
     for name in value:
         if known.get(name.casefold(), name) != name:

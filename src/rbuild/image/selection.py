@@ -16,7 +16,7 @@ from rbuild.image.tar import CHUNK, Entry, Kind, refused
 
 # What the builder mounts into a RUN leaves an empty file or folder where it was mounted.
 _MOUNTED_FILES = frozenset((b"run/.containerenv", b"etc/hosts", b"etc/resolv.conf", b"etc/hostname"))
-_MOUNTED_FOLDERS = (b"proc", b"sys", b"dev", b"run")
+_MOUNTED_FOLDERS = (b"proc", b"sys", b"dev", b"run/secrets", b"run")
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):

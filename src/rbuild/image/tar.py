@@ -277,9 +277,9 @@ def _records(data: bytes, name: bytes) -> dict[bytes, bytes]:
     at = 0
     while at < len(data):
         space = data.find(b" ", at, at + 20)
-        digits = data[at:space] if space > 0 else b""
-        end = at + int(digits) if digits.isdigit() else 0
-        if end <= space or end > len(data) or data[end - 1] != 0x0A:
+        digits = data[at : max(space, at)]
+        end = at + int(digits) if digits.isdigit() else at
+        if end <= space or end <= at or end > len(data) or data[end - 1] != 0x0A:
             raise refused(name, "its pax header is malformed")
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals or not key:

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rbuild recorder")])
 _EARLIER = datetime.timedelta(days=2)  # for a build whose clock is slow
-_LATER = datetime.timedelta(days=30)
+_LATER = datetime.timedelta(days=800)  # and for one whose clock is set ahead
 _MOST_HOSTS = 256
 
 

@@ -10,9 +10,10 @@ import ssl
 import struct
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import h11
 
@@ -28,6 +29,7 @@ _RECEIVE = 64 << 10
 _MOST_HEADERS = 64 << 10
 _MOST_BODY = 256 << 20
 _TLS_HANDSHAKE = 0x16
+_THROUGH = ("/http://", "/https://")  # a client that knows no proxy has its URLs put behind this one's
 _METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"PROP", b"REPO", b"TRAC")
 
 
@@ -83,6 +85,10 @@ class Connection:
                 body = _spooled(protocol, line, stack, self._exchange.spool)
                 request = Request(method=event.method.decode(), url=url, headers=headers, body=body)
                 reply = self._exchange.answer(request)
+                if event.target.startswith(b"/") and origin is None and "location" in reply.headers:
+                    # Where it leads, this client needs to be led through here as well.
+                    there = urljoin(url, reply.headers["location"])
+                    reply = replace(reply, headers={**reply.headers, "location": f"/{there}"})
             except Refused as refused:
                 reply = _told(refused.status, refused.reason)
             except _TooLarge:
@@ -199,6 +205,8 @@ def _url(event: h11.Request, origin: str | None) -> str:
     target = event.target.decode("latin-1")
     if origin is not None and target.startswith("/"):
         return origin + target
+    if target.startswith(_THROUGH):
+        target = target[1:]
     with contextlib.suppress(ValueError):
         if urlsplit(target).netloc:
             return target

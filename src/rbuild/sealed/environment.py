@@ -6,7 +6,9 @@ first RUN on Podman 4.3, and an ENV in the Containerfile comes too late for a ba
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 MOUNT = "/.rbuild"
@@ -29,12 +31,38 @@ _WGETRC = f"ca_certificate = {_CA}\n"
 _APT_CONF = f'Acquire::https::CAInfo "{_CA}";\n'
 
 
-def variables(epoch: int) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Another clock than the host's: libfaketime (its `library`, of the host), `ahead` in seconds.
+
+    Programs that are linked statically, or with another C library than the host's, go by the host's clock.
+    """
+
+    library: Path
+    ahead: int
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What makes the programs of a RUN go by this clock; their timers and files keep their times."""
+        return {
+            "LD_PRELOAD": f"{MOUNT}/{self.library.name}",
+            "FAKETIME": f"+{self.ahead}",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+
+def variables(epoch: int, clock: Clock | None = None) -> Mapping[str, str]:
     """The variables that every RUN of a stage with this epoch sees."""
-    return {"SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0", **_TRUST}
+    return {
+        "SOURCE_DATE_EPOCH": str(epoch),
+        "PYTHONHASHSEED": "0",
+        **_TRUST,
+        **(clock.variables if clock else {}),
+    }
 
 
-def write_mount(folder: Path, certificate: bytes) -> None:
+def write_mount(folder: Path, certificate: bytes, clock: Clock | None = None) -> None:
     """Fill the folder that is mounted at MOUNT."""
     folder.mkdir()
     for name, data in (
@@ -44,4 +72,7 @@ def write_mount(folder: Path, certificate: bytes) -> None:
     ):
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o644)
+    if clock:
+        shutil.copyfile(clock.library, folder / clock.library.name)
+        (folder / clock.library.name).chmod(0o755)
     folder.chmod(0o755)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import NoReturn
+from urllib.parse import urljoin
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
@@ -29,12 +31,13 @@ class Kind(Enum):
     UNAVAILABLE = "not available any more"
     UNREACHABLE = "not reachable"
     UNRECORDABLE = "cannot be recorded"
+    CHECKSUM = "not what was expected"
     STORE = "the store failed"
 
     @property
     def is_fatal(self) -> bool:
         """Whether a build may not succeed after it, even if it did not mind."""
-        return self in (Kind.NOT_LOCKED, Kind.UNAVAILABLE, Kind.STORE)
+        return self in (Kind.NOT_LOCKED, Kind.UNAVAILABLE, Kind.CHECKSUM, Kind.STORE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,9 @@ class Refused(Exception):
 class Exchange:
     """The answers of one stage's build.
 
-    `allow_new` is off under --locked and --offline, `allow_fetch` under --offline. `step` tells the number
-    of the instruction that runs, `on_refusal` is told what was refused and why, once each.
+    `allow_new` is off under --locked and --offline, `allow_fetch` under --offline. `expected` are the digests
+    that the content of URLs must have: other content is not handed out. `step` tells the number of the
+    instruction that runs, `on_refusal` is told what was refused and why, once each.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Exchange:
         *,
         allow_new: bool,
         allow_fetch: bool,
+        expected: Mapping[str, Digest] = MappingProxyType({}),
         step: Callable[[], int],
         on_refusal: Callable[[str], None],
     ) -> None:
@@ -81,6 +86,7 @@ class Exchange:
         self._files = {file_key(one.url): one for index in locked.indexes for one in listed_responses(index)}
         self._allow_new = allow_new
         self._allow_fetch = allow_fetch
+        self._expected = {printable_url(url): digest for url, digest in expected.items()}
         self._step = step
         self._on_refusal = on_refusal
         self._lock = threading.Lock()
@@ -199,7 +205,25 @@ class Exchange:
         self._remember(step, index.url, index)
         return reply(request, 200, {"content-type": content_type}, BytesBody(data))
 
+    def _check(self, request: Request, response: Response) -> None:
+        """Refuse content that is not what its URL, or one that leads to it, must have."""
+        url = recorded_url(request.url)
+        expected = self._expected.get(url)
+        if expected is None or request.method != "GET":
+            return
+        if 300 <= response.status < 400 and "location" in response.headers:
+            self._expected[recorded_url(urljoin(request.url, response.headers["location"]))] = expected
+        elif response.status == 200 and response.sha256 != expected:
+            self.refuse(
+                Kind.CHECKSUM,
+                url,
+                f"the content is {response.sha256}, and must be {expected}",
+                hint="see what was changed, the content or --checksum; "
+                "rbuild lock --upgrade forgets what was recorded before",
+            )
+
     def _replayed(self, step: int, request: Request, response: Response) -> Reply:
+        self._check(request, response)
         head_only = request.method == "HEAD"
         if response.sha256 == EMPTY or (head_only and response.size):
             self._remember(step, response.key, response)
@@ -227,11 +251,17 @@ class Exchange:
         try:
             download.wait_begun()
             size_needed = asks_for_part(request) and download.size is None
+            expected = recorded_url(request.url) in self._expected
             # The last bytes of an answer wait until it is recorded; where there are none, its head does.
-            if size_needed or download.size == 0 or request.method == "HEAD":
+            if size_needed or expected or download.size == 0 or request.method == "HEAD":
                 download.wait_ended()
             if download.error is not None:
                 raise download.error
+            if download.response is not None:
+                self._check(request, download.response)
+        except Refused:
+            download.close()
+            raise
         except RbuildError as error:
             download.close()
             self._failed(coming, error)

@@ -81,11 +81,17 @@ class Sealed:
 
 @contextlib.contextmanager
 def sealed(
-    podman: Sequence[str], argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None
+    podman: Sequence[str],
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    through: Sequence[str] = (),
 ) -> Iterator[Sealed]:
     """Prepare `argv` in namespaces of its own; at the end of the block nothing of it is left running.
 
-    `podman` is the command with its storage options, to which `unshare` is added.
+    `podman` is the command with its storage options, to which `unshare` is added; `through` are the words of
+    a command that starts what comes after them, outside of the namespaces but for the user's.
     Raises RbuildError if the host does not let an ordinary user make such namespaces.
     """
     with contextlib.ExitStack() as stack:
@@ -101,6 +107,7 @@ def sealed(
         process = Process(
             [
                 *(*podman, "unshare", "--"),
+                *through,
                 *(
                     "unshare",
                     "--net",

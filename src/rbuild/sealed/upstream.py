@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import ipaddress
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ from urllib3.util import SKIP_HEADER, Timeout
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
-from rbuild.sealed.urls import carries_secret, printable_url
+from rbuild.sealed.urls import carries_secret, printable_url, recorded_url
 from rbuild.store import Blob, CorruptBlob, Store
 
 CHUNK = 256 << 10
@@ -76,7 +77,7 @@ class Incoming:
     def size(self) -> int | None:
         """The size of the body in bytes, where the sender has said it."""
         length = self.headers.get("content-length", "")
-        return int(length) if length.isascii() and length.isdigit() else None
+        return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
     def chunks(self) -> Iterator[bytes]:
         given, size = hashlib.sha256(), 0
@@ -177,10 +178,16 @@ class Upstream:
         for _ in range(_MAX_REDIRECTS):
             response = self._send(method, url, headers, body)
             target = response.headers.get("location")
-            if response.status not in _REDIRECTS or target is None or not carries_secret(target):
+            if response.status not in _REDIRECTS or target is None:
                 return response
+            try:
+                if not carries_secret(target):
+                    return response
+                target = urljoin(url, target)
+            except ValueError as error:
+                response.close()
+                raise HTTPError(f"a redirect to what is no URL: {target[:200]!r}") from error
             response.close()
-            target = urljoin(url, target)
             if urlsplit(target)[:2] != urlsplit(url)[:2]:
                 private = ("authorization", "cookie")
                 headers = {name: value for name, value in headers.items() if name not in private}
@@ -271,7 +278,12 @@ def _final(upstream: Upstream, url: str) -> Incoming:
         incoming.close()
         if incoming.status not in _REDIRECTS or "location" not in incoming.headers:
             raise Unreachable(url, f"answered {incoming.status}")
-        address = urljoin(address, incoming.headers["location"])
+        location = incoming.headers["location"]
+        try:
+            address = urljoin(address, location)
+            recorded_url(address)  # checks it
+        except ValueError:
+            raise Unreachable(url, f"leads to what is no http or https URL: {location[:200]!r}") from None
     raise Unreachable(url, f"more than {_MAX_REDIRECTS} redirects")
 
 

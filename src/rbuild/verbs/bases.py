@@ -9,19 +9,19 @@ from rbuild.debian.archives import archives
 from rbuild.debian.bootstrap import build_root
 from rbuild.debian.resolve import resolve
 from rbuild.digest import Digest
-from rbuild.errors import Exit, RbuildError, Where
+from rbuild.errors import Exit, RbuildError, Where, at
 from rbuild.events import Emit, Note, Output, Progress
 from rbuild.image.codec import DEFAULT
 from rbuild.image.config import read_config
 from rbuild.image.form import NEWEST
 from rbuild.image.manifest import read_manifest
+from rbuild.intake import take_image, take_layout
 from rbuild.lock import BaseLock, DebianLock, DebianPackage
 from rbuild.project import PROJECT_FILE
 from rbuild.projectfile import Base
 from rbuild.reference import Reference
-from rbuild.skopeo import fetch_image, fetch_layout
 from rbuild.store import CorruptBlob, MissingBlob
-from rbuild.verbs.canonicalise import ReadyBase, debian_image
+from rbuild.verbs.canonicalise import ReadyBase, debian_image, index_of
 from rbuild.verbs.workspace import Workspace
 
 
@@ -89,29 +89,27 @@ class Bases:
 
     def _stored(self, key: str, digest: Digest) -> ReadyBase:
         store = self._workspace.store
-        manifest = read_manifest(store.read(digest))
+        with at(Where(digest=str(digest))):
+            manifest = read_manifest(store.read(digest))
         for descriptor in (manifest.config, *manifest.layers):
             if not store.has(descriptor.digest, descriptor.size):
                 raise MissingBlob(descriptor.digest)
-        config = read_config(store.read(manifest.config.digest))
+        with at(Where(digest=str(manifest.config.digest))):
+            config = read_config(store.read(manifest.config.digest))
+            if len(config.diff_ids) != len(manifest.layers):
+                raise RbuildError(f"{len(config.diff_ids)} layers; the manifest has {len(manifest.layers)}")
+        for descriptor, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+            index_of(store, descriptor, diff_id)  # before Podman unpacks what may be a bomb
         return ReadyBase(key=key, digest=digest, manifest=manifest, config=config)
 
     def _fetch_image(self, reference: Reference) -> Digest:
         workspace = self._workspace
         with workspace.store.scratch("base-") as scratch:
-            return fetch_image(reference, workspace.project.platform, workspace.store, scratch, workspace.env)
+            return take_image(reference, workspace.project.platform, workspace.store, scratch, workspace.env)
 
     def _fetch_layout(self, folder: str, tag: str | None) -> Digest:
         workspace = self._workspace
-        with workspace.store.scratch("base-") as scratch:
-            return fetch_layout(
-                workspace.root / folder,
-                tag,
-                workspace.project.platform,
-                workspace.store,
-                scratch,
-                workspace.env,
-            )
+        return take_layout(workspace.root / folder, tag, workspace.project.platform, workspace.store)
 
     # Bases made of Debian packages
 

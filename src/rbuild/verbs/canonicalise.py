@@ -13,7 +13,7 @@ import msgspec
 from rbuild.archive import RawImage
 from rbuild.containerfile.model import Instruction
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError
+from rbuild.errors import RbuildError, Where, at
 from rbuild.image.codec import Codec, decompressed
 from rbuild.image.config import (
     Config,
@@ -223,15 +223,21 @@ class _Layers:
 
 
 def index_of(store: Store, descriptor: Descriptor, diff_id: Digest) -> LayerIndex:
-    """The index of a layer in the store, kept by diff id since making it reads the whole layer."""
-    if data := store.cached("indexes", diff_id.hex):
+    """The index of a layer in the store, kept since making it reads the whole layer.
+
+    Raises RbuildError, with the blob and the entry, for a layer that is broken or not what `diff_id` says.
+    """
+    # By diff id alone, a forged image could pass off another blob as a layer that is known.
+    claim = Digest.of(f"{descriptor.digest} {descriptor.media_type} {diff_id}".encode()).hex
+    if store.cached("layers-read", claim) is not None and (data := store.cached("indexes", diff_id.hex)):
         try:
             return LayerIndex.from_bytes(data)
         except RbuildError:
             pass  # of another version of rbuild
-    with store.open(descriptor.digest) as file:
+    with at(Where(digest=str(descriptor.digest))), store.open(descriptor.digest) as file:
         index = index_layer(decompressed(file, descriptor.media_type), diff_id)
     store.cache("indexes", diff_id.hex, index.to_bytes())
+    store.cache("layers-read", claim, b"")
     return index
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from urllib.request import getproxies_environment
@@ -17,17 +19,19 @@ from rbuild.events import Emit, Note, StageDone, StageStarted
 from rbuild.image.form import NEWEST
 from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
-from rbuild.podman import Podman, storage_in
+from rbuild.podman import Podman
 from rbuild.process import end_all
 from rbuild.recording import Recording
 from rbuild.reference import Reference
+from rbuild.sealed.environment import Clock
 from rbuild.sealed.namespace import stop_all
 from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Upstream, fetch
-from rbuild.store import CorruptBlob
+from rbuild.store import CorruptBlob, Store
 from rbuild.verbs.assessment import Assessment
 from rbuild.verbs.bases import Bases
 from rbuild.verbs.build import Options, StageResult
+from rbuild.verbs.buildsecrets import check_secrets, read_secrets
 from rbuild.verbs.canonicalise import ReadyBase
 from rbuild.verbs.layercache import LayerCache
 from rbuild.verbs.loading import load_locked
@@ -39,6 +43,27 @@ ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on
 _MOST_CORRUPT = 100  # blobs of one stage
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where stages are built: Podman's storage, the store that the images go to, the layers that may be met.
+
+    `clock` is what a RUN goes by, if not by the host's.
+    """
+
+    podman: Podman
+    store: Store
+    layers: LayerCache
+    clock: Clock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The image of a stage that was built from nothing, or why there is none; `seconds` is what it took."""
+
+    image: ImageLock | RbuildError
+    seconds: float
 
 
 class Pipeline:
@@ -60,7 +85,8 @@ class Pipeline:
             record=not (options.offline or options.locked),
             fetch=not options.offline,
         )
-        self._layers = LayerCache(workspace.store, workspace.project.name)
+        layers = LayerCache(workspace.store, workspace.project.name)
+        self._site = Site(workspace.podman, workspace.store, layers)
         self._bases = Bases(
             workspace,
             emit=emit,
@@ -71,19 +97,17 @@ class Pipeline:
 
     def run(self, assessed: Mapping[str, Assessment], states: Mapping[str, str]) -> tuple[StageResult, ...]:
         """Do what each stage's state says. Ctrl-C ends every build before it is passed on."""
+        check_secrets(self._workspace, [name for name, state in states.items() if state == "build"])
         work = {name: partial(self._stage, one, states[name]) for name, one in assessed.items()}
         results = tuple(self._together(work).values())
         self._update(prune=True)
         return results
 
-    def rebuild(self, assessed: Mapping[str, Assessment]) -> dict[str, ImageLock | RbuildError]:
-        """Build stages from nothing, in storage of their own; the lock and the user's images stay."""
-        with (
-            self._workspace.store.scratch("verify-") as scratch,
-            storage_in(scratch, self._workspace.podman) as podman,
-        ):
-            work = {name: partial(self._rebuilt, one, podman) for name, one in assessed.items()}
-            return self._together(work)
+    def rebuild(self, assessed: Mapping[str, Assessment], site: Site) -> dict[str, Rebuilt]:
+        """Build locked stages from nothing on `site`; the lock, the store and the user's images stay."""
+        check_secrets(self._workspace, assessed)
+        work = {name: partial(self._rebuilt, one, site) for name, one in assessed.items()}
+        return self._together(work)
 
     def _together(self, work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         """Do several things at the same time, as many as there are jobs."""
@@ -111,26 +135,25 @@ class Pipeline:
     def _warn(self, text: str) -> None:
         self._emit(Note(text=text, level="warning"))
 
-    def _rebuilt(self, assessed: Assessment, podman: Podman) -> ImageLock | RbuildError:
+    def _rebuilt(self, assessed: Assessment, site: Site) -> Rebuilt:
         name = assessed.source.stage.name
         started = time.monotonic()
         self._emit(StageStarted(stage=name, why="rebuilding from nothing"))
         try:
-            image: ImageLock | RbuildError = self._build(
-                assessed, podman, assessed.locked, cached=False
-            ).image
+            image: ImageLock | RbuildError = self._build(assessed, site, assessed.locked, cached=False).image
         except RbuildError as error:
             image = error
+        seconds = time.monotonic() - started
         self._done(
             StageDone(
                 stage=name,
                 outcome="rebuilt" if isinstance(image, ImageLock) else "failed",
                 ok=isinstance(image, ImageLock),
                 digest=str(image.manifest) if isinstance(image, ImageLock) else None,
-                seconds=time.monotonic() - started,
+                seconds=seconds,
             )
         )
-        return image
+        return Rebuilt(image, seconds)
 
     def _stage(self, assessed: Assessment, state: str) -> StageResult:
         name = assessed.source.stage.name
@@ -171,7 +194,7 @@ class Pipeline:
             why = why or ("its recording is made anew" if upgrade else "its image is not in the store")
             self._emit(StageStarted(stage=name, why=why))
             known = None if upgrade else locked
-            built = self._build(assessed, self._workspace.podman, known, cached=not upgrade)
+            built = self._build(assessed, self._site, known, cached=not upgrade)
             if locked and built.input == locked.input and built.image != locked.image:
                 raise _not_reproducible(name, locked, built)
             self._update(stage=name, built=built)
@@ -185,7 +208,7 @@ class Pipeline:
         )
 
     def _build(
-        self, assessed: Assessment, podman: Podman, locked: StageLock | None, *, cached: bool
+        self, assessed: Assessment, site: Site, locked: StageLock | None, *, cached: bool
     ) -> StageLock:
         workspace, source = self._workspace, assessed.source
         bases = {key: self._base(key) for key in source.bases}
@@ -197,15 +220,17 @@ class Pipeline:
         )
         return build_stage(
             Job(
-                workspace=workspace,
+                workspace=dataclasses.replace(workspace, store=site.store),
                 source=source,
                 bases=bases,
                 inputs=inputs,
                 locked=locked.recording if locked else Recording(),
                 network=self._network,
-                layers=self._layers,
-                podman=podman,
+                layers=site.layers,
+                podman=site.podman,
+                clock=site.clock,
                 cached=cached,
+                secrets=read_secrets(workspace, source.stage),
                 log=workspace.store.log_path(workspace.project.name, source.stage.name),
                 emit=self._emit,
             )

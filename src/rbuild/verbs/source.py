@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rbuild.containerfile.expand import ImageUse, args_used, image_uses
+from rbuild.containerfile.expand import ImageUse, args_used, checksums, image_uses, needed_targets
 from rbuild.containerfile.model import Containerfile
+from rbuild.containerfile.mounts import Mount, mounts
 from rbuild.containerfile.parse import parse
 from rbuild.context import Context, ignore_rules, scan
 from rbuild.digest import Digest
@@ -30,6 +31,7 @@ class Source:
     uses: Mapping[ImageUse, str]
     context: Context
     normalisers: tuple[str, ...]
+    checksums: Mapping[str, Digest]  # of the content of URLs, as `ADD --checksum` has them
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -47,6 +49,7 @@ class Source:
             bases={key: bases[key] for key in self.bases},
             epoch=epoch,
             normalisers=self.normalisers,
+            checksums=self.checksums,
             codec=str(DEFAULT),
             form=form,
         )
@@ -66,15 +69,20 @@ def read_sources(workspace: Workspace, stages: Iterable[str]) -> dict[str, Sourc
     return sources
 
 
-def _read(workspace: Workspace, stage: Stage) -> Source:
-    path = workspace.root / stage.containerfile
+def read_containerfile(workspace: Workspace, stage: Stage) -> tuple[Digest, Containerfile]:
+    """A stage's Containerfile, and the digest of its bytes. Raises RbuildError for mistakes of form."""
     try:
-        text = path.read_bytes()
+        text = (workspace.root / stage.containerfile).read_bytes()
     except OSError as error:
         raise RbuildError(
             f"cannot be read: {error.strerror}", where=Where(file=str(stage.containerfile))
         ) from error
-    containerfile = parse(text, str(stage.containerfile))
+    return Digest.of(text), parse(text, str(stage.containerfile))
+
+
+def _read(workspace: Workspace, stage: Stage) -> Source:
+    path = workspace.root / stage.containerfile
+    digest, containerfile = read_containerfile(workspace, stage)
     problems = [*_unknown_args(workspace, stage, containerfile), *_unknown_normalisers(workspace, stage)]
     uses: dict[ImageUse, str] = {}
     found = image_uses(
@@ -86,11 +94,24 @@ def _read(workspace: Workspace, stage: Stage) -> Source:
         except RbuildError as error:
             where = Where(file=str(stage.containerfile), line=use.line)
             problems += [Problem(what=one.what, where=where, hint=one.hint) for one in error.problems]
+    checked: Mapping[str, Digest] = {}
+    try:
+        needed = needed_targets(
+            containerfile, stage.target, build_args=stage.args, platform=workspace.project.platform
+        )
+        problems += _secrets_that_do_not_fit(workspace, stage, mounts(containerfile, needed))
+        checked = checksums(
+            containerfile, build_args=stage.args, platform=workspace.project.platform, target=stage.target
+        )
+    except RbuildError as error:
+        problems.extend(error.problems)
     root = workspace.root / stage.context
-    # What rbuild itself writes into the project would change the inputs of every build by the last one.
+    # What rbuild itself writes into the project would change the inputs of every build by the last one; a
+    # secret is no input.
     excluded = [workspace.lock_path, workspace.root / PRIVATE]
     for other in workspace.project.stages.values():
         excluded += [workspace.root / output for output in other.run.outputs.values()]
+        excluded += [workspace.root / secret.file for secret in other.secrets.values() if secret.file]
     try:
         context = scan(root, ignore_rules(root, path), name=str(stage.context), excluded=excluded)
     except RbuildError as error:
@@ -99,10 +120,11 @@ def _read(workspace: Workspace, stage: Stage) -> Source:
         raise RbuildError(problems)
     return Source(
         stage=stage,
-        digest=Digest.of(text),
+        digest=digest,
         containerfile=containerfile,
         uses=uses,
         context=context,
+        checksums=checked,
         normalisers=tuple(name for name in NORMALISERS if stage.normalisers.get(name, True)),
     )
 
@@ -132,6 +154,28 @@ def _unknown_args(workspace: Workspace, stage: Stage, containerfile: Containerfi
                 what=f"{stage.containerfile} declares no ARG {name}",
                 where=_in_project_file(workspace, "stages", stage.name, "args", name),
                 hint=did_you_mean(name, declared) or f"add `ARG {name}` to it, or remove the key",
+            )
+
+
+def _secrets_that_do_not_fit(workspace: Workspace, stage: Stage, used: Iterable[Mount]) -> Iterable[Problem]:
+    asked = [mount for mount in used if mount.kind == "secret"]
+    names = {mount.name for mount in asked}
+    if any("$" in name for name in names):
+        return  # any secret may be meant
+    for name in stage.secrets:
+        if name not in names:
+            yield Problem(
+                what=f"no RUN of {stage.containerfile} has --mount=type=secret,id={name}",
+                where=_in_project_file(workspace, "stages", stage.name, "secrets", name),
+                hint=did_you_mean(name, names)
+                or "add it to the RUN that reads the secret, or remove the key",
+            )
+    for mount in asked:
+        if mount.is_required and mount.name not in stage.secrets:
+            yield Problem(
+                what=f"the secret {mount.name!r} is required, and {PROJECT_FILE} does not say where it is",
+                where=Where(file=str(stage.containerfile), line=mount.line),
+                hint=f"add it to stages.{stage.name}.secrets: {mount.name}: {{env: NAME}}, or {{file: PATH}}",
             )
 
 

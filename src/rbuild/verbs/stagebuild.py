@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rbuild.archive import unpack
 from rbuild.containerfile.chain import Chain, image_chain, variables_set
-from rbuild.containerfile.expand import ImageUse, scratch_uses
+from rbuild.containerfile.expand import ImageUse, needed_targets, scratch_uses
 from rbuild.containerfile.model import Instruction
+from rbuild.containerfile.mounts import shares_a_cache
 from rbuild.containerfile.render import render, uses_heredocs
 from rbuild.containerfile.steps import Steps, step_lines
 from rbuild.context import copy_to
@@ -27,12 +28,13 @@ from rbuild.recording import Recording
 from rbuild.sealed import environment
 from rbuild.sealed.authority import Authority
 from rbuild.sealed.exchange import Exchange, Failure, Kind
+from rbuild.sealed.namespace import PROXY, sealed
 from rbuild.sealed.namespace import environment as sealed_environment
-from rbuild.sealed.namespace import sealed
 from rbuild.sealed.reads import StepReads, recording_of
 from rbuild.sealed.recorder import Recorder
 from rbuild.sealed.session import Session
 from rbuild.skopeo import load_image
+from rbuild.verbs.buildsecrets import Secrets
 from rbuild.verbs.canonicalise import ReadyBase, canonicalise
 from rbuild.verbs.layercache import LayerCache, Token
 from rbuild.verbs.source import Source
@@ -69,6 +71,8 @@ class Job:
     layers: LayerCache
     podman: Podman
     cached: bool  # whether Podman's layer cache may be used
+    secrets: Secrets
+    clock: environment.Clock | None = None  # what a RUN goes by, if not by the host's
     log: Path
     emit: Emit
 
@@ -84,6 +88,9 @@ def build_stage(job: Job) -> StageLock:
     is not locked where nothing may be recorded; for a full disk.
     """
     _check_heredocs(job)
+    if shares_a_cache(job.source.containerfile, _needed(job)):
+        # A RUN whose layer is cached leaves nothing in its cache for those that are not.
+        job = replace(job, cached=False)
     with (
         job.layers.token(job.inputs, job.name, job.locked, fresh=not job.cached) as token,
         job.workspace.store.scratch("build-") as scratch,
@@ -125,6 +132,13 @@ def _check_heredocs(job: Job) -> None:
             where=Where(file=job.source.containerfile.name, line=line),
             hint="use Podman 5 or newer, or put the text into a file and COPY it",
         )
+
+
+def _needed(job: Job) -> tuple[int, ...]:
+    stage = job.source.stage
+    return needed_targets(
+        job.source.containerfile, stage.target, build_args=stage.args, platform=job.inputs.platform
+    )
 
 
 # The bases, as Podman gets them
@@ -174,7 +188,7 @@ def _hand_in(
     """Put a base into Podman's storage with the build's variables in its configuration; gives its name."""
     if job.podman.image_exists(name):
         return name
-    config = derived_config(base, environment.variables(job.inputs.epoch), token)
+    config = derived_config(base, environment.variables(job.inputs.epoch, job.clock), token)
     store = job.workspace.store
     blob = store.put(config)
     descriptor = Descriptor(media_type=OCI_CONFIG, digest=blob.digest, size=blob.size)
@@ -196,8 +210,17 @@ def _hand_in(
 class _Follower:
     """Reads Podman's output: which step it is at, which layers came from the cache."""
 
-    def __init__(self, steps: Steps, stage: str, file: str, emit: Emit, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        steps: Steps,
+        stage: str,
+        file: str,
+        emit: Emit,
+        log: Callable[[str], None],
+        hide: Callable[[str], str],
+    ) -> None:
         self._steps = steps
+        self._hide = hide
         self._file = file
         self._stage = stage
         self._emit = emit
@@ -215,6 +238,7 @@ class _Follower:
 
     def line(self, text: str) -> None:
         """Take one line of Podman's output."""
+        text = self._hide(text)
         self._log(text)
         if step := step_of(text):
             _, number, total, said = step
@@ -279,11 +303,13 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
         target=stage.target,
         build_args=stage.args,
         platform=job.inputs.platform,
+        gateway=f"{PROXY}/",
     )
     (scratch / "Containerfile").write_bytes(rendered)
     copy_to(job.source.context, scratch / "context", epoch=job.inputs.epoch)
     authority = Authority()
-    environment.write_mount(scratch / "mount", authority.certificate_pem)
+    environment.write_mount(scratch / "mount", authority.certificate_pem, job.clock)
+    secrets, variables = job.secrets.hand_over(scratch / "secrets")
     build = Build(
         containerfile=scratch / "Containerfile",
         context=scratch / "context",
@@ -294,9 +320,11 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
         platform=job.inputs.platform,
         cached=job.cached,
         image_id=scratch / "image-id",
+        version=job.podman.version(),
+        secrets=secrets,
     )
     argv = build.argv(job.podman)
-    env = sealed_environment(job.podman.env, scratch / "mount" / "ca.pem")
+    env = sealed_environment(job.podman.env, scratch / "mount" / "ca.pem") | variables
     with job.log.open("w", errors="replace") as log:
 
         def write(text: str) -> None:
@@ -306,7 +334,7 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
 
         write(f"$ {pasteable(argv)}")
         steps = step_lines(job.source.containerfile, stage.target)
-        follower = _Follower(steps, stage.name, str(stage.containerfile), job.emit, write)
+        follower = _Follower(steps, stage.name, str(stage.containerfile), job.emit, write, job.secrets.hide)
 
         def refused(reason: str) -> None:
             follower.line(f"rbuild: {reason}")
@@ -317,16 +345,31 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
             allow_new=job.network.record,
             allow_fetch=job.network.fetch,
             on_refusal=refused,
+            expected=job.source.checksums,
             step=lambda: follower.number,
         )
-        with sealed(job.podman.command, argv, env=env) as command:
+        through = job.podman.through
+        with sealed(job.podman.command, argv, env=env, through=through) as command:
             with Recorder(command.listener, authority, exchange):
                 code = command.run(follower.line)
             exchange.settle()
     if code != 0 or any(one.kind.is_fatal for one in exchange.failures):
         raise _failure(job, follower, exchange, code)
+    _check_reads(job, exchange.observed().values())
     image_id = build.image_id.read_text().strip().removeprefix("sha256:")
     return _Built(image_id, follower.layers, exchange.observed())
+
+
+def _check_reads(job: Job, steps: Iterable[StepReads]) -> None:
+    """The lock and the cache name every address; none may give a secret away."""
+    for reads in steps:
+        if (secret := job.secrets.shown_in(reads.to_bytes())) is not None:
+            raise RbuildError(
+                f"stage {job.name}: an address that the build read has the secret {secret!r} in it, "
+                "and the lock would show it",
+                where=Where(file=str(job.source.stage.containerfile)),
+                hint="send it in a header: Authorization, or what the server takes",
+            )
 
 
 def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> RbuildError:
@@ -357,8 +400,14 @@ def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> Rb
         )
         for failure in exchange.failures
     ]
+    problems = [replace(one, what=job.secrets.hide(one.what), where=_hidden(job, one)) for one in problems]
     unlocked = any(failure.kind is Kind.NOT_LOCKED for failure in exchange.failures)
     return RbuildError(problems, exit_code=Exit.FINDING if unlocked else Exit.CANNOT_TELL)
+
+
+def _hidden(job: Job, problem: Problem) -> Where | None:
+    where = problem.where
+    return replace(where, url=job.secrets.hide(where.url)) if where and where.url else where
 
 
 def _at(step: Where, failure: Failure) -> Where:
@@ -404,7 +453,7 @@ def _export(job: Job, image_id: str, scratch: Path) -> ImageLock:
 def _injected(job: Job, chain: Chain) -> dict[str, str]:
     """The variables that are in the image only because this build put them there."""
     own = variables_set(chain.instructions, job.source.containerfile.escape)
-    injected = dict(environment.variables(job.inputs.epoch))
+    injected = dict(environment.variables(job.inputs.epoch, job.clock))
     if chain.base is None:
         injected["PATH"] = _PODMAN_PATH
     return {name: value for name, value in injected.items() if name not in own}

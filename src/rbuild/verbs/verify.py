@@ -2,51 +2,81 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from rbuild.compare.model import Verdict
+from rbuild.compare.model import Comparison, Verdict
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit
 from rbuild.lock import ImageLock, Lock
+from rbuild.store import MissingBlob, Store
 from rbuild.verbs.assessment import Assessment, assess, detailed
-from rbuild.verbs.build import Options
+from rbuild.verbs.trial import Effect, Trial
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+
+if TYPE_CHECKING:
+    from rbuild.verbs.pipeline import Rebuilt
+    from rbuild.verbs.vary import Named
 
 _MOST_CHANGES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """A stage held against the lock. `differs` names parts; `problems` say why nobody can tell."""
+    """A stage held against the lock, `seconds` the time that its build took.
+
+    `differs` names parts, and `comparison` holds the locked image against the built one; without it, `note`
+    says why there is none. `problems` say why nobody can tell. `trials` are of varied builds.
+    """
 
     stage: str
     verdict: Verdict
     locked: Digest | None = None
     built: Digest | None = None
     differs: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+    note: str | None = None
     problems: tuple[Problem, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    seconds: float | None = None
+
+    @property
+    def verdicts(self) -> frozenset[Verdict]:
+        """That of the lock, and what those of varied builds amount to."""
+        told = {
+            Effect.CHANGES: Verdict.DIFFERENT,
+            Effect.AS_EVER: Verdict.DIFFERENT,
+            Effect.FAILED: Verdict.UNKNOWN,
+        }
+        return frozenset(told[trial.effect] for trial in self.trials if trial.effect in told) | {self.verdict}
 
 
 def verify(
-    workspace: Workspace, stages: Collection[str], *, offline: bool, jobs: int, emit: Emit
+    workspace: Workspace,
+    stages: Collection[str],
+    *,
+    offline: bool,
+    jobs: int,
+    emit: Emit,
+    varied: bool = False,
 ) -> tuple[Verification, ...]:
     """Rebuild stages without any layer cache, in storage of their own, and compare with the lock.
 
-    Nothing is recorded: an address that is not locked fails the stage. The user's images are not touched.
+    With `varied`, those that could be built are built again under one changed condition after the other.
+    Nothing is recorded: an address that is not locked fails the stage. The user's images are not touched, and
+    nothing stays in the store but what was locked and had to be fetched.
     """
     lock = read_lock(workspace)
     assessed = assess(workspace, lock, stages)
     fitting = {name: one for name, one in assessed.items() if not one.changes}
     found = {name: _stale(workspace, name, one) for name, one in assessed.items() if one.changes}
     if fitting:
-        from rbuild.verbs.pipeline import Pipeline
-
         assert lock is not None
-        options = Options(epoch=0, jobs=jobs, offline=offline, locked=True)
-        built = Pipeline(workspace, lock, options, emit).rebuild(fitting)
-        found |= {name: _compared(name, lock, image) for name, image in built.items()}
+        found |= _rebuilt(workspace, lock, fitting, offline=offline, jobs=jobs, emit=emit, varied=varied)
     return tuple(found[name] for name in assessed)
 
 
@@ -64,18 +94,85 @@ def _stale(workspace: Workspace, name: str, assessed: Assessment) -> Verificatio
     return Verification(stage=name, verdict=Verdict.UNKNOWN, problems=(problem,))
 
 
-def _compared(name: str, lock: Lock, built: ImageLock | RbuildError) -> Verification:
-    locked = lock.stages[name].image
+def _rebuilt(
+    workspace: Workspace,
+    lock: Lock,
+    assessed: dict[str, Assessment],
+    *,
+    offline: bool,
+    jobs: int,
+    emit: Emit,
+    varied: bool,
+) -> dict[str, Verification]:
+    from rbuild.verbs.rebuild import Setting, rebuild
+
+    setting = Setting(workspace=workspace, jobs=jobs, offline=offline)
+
+    def compare(stage: str, a: Named, b: Named, store: Store) -> Comparison:
+        return _comparison(assessed[stage], a, b, store, workspace.project.platform)
+
+    began = time.monotonic()
+    with workspace.store.scratch("verify-") as scratch:
+        outcome = rebuild(
+            setting, lock, assessed, folder=scratch / "reference", below=workspace.store, emit=emit
+        )
+        found = {
+            name: _compared(name, assessed[name], lock.stages[name].image, one, outcome.store, workspace)
+            for name, one in outcome.stages.items()
+        }
+        images = {name: one.image for name, one in outcome.stages.items() if isinstance(one.image, ImageLock)}
+        if varied and images:
+            from rbuild.verbs.vary import Reference, vary
+
+            reference = Reference(setting=setting, lock=lock, images=images, store=outcome.store, began=began)
+            trials = vary(reference, compare, folder=scratch, emit=emit)
+            found |= {name: replace(found[name], trials=each) for name, each in trials.items()}
+    return found
+
+
+def _compared(
+    name: str, assessed: Assessment, locked: ImageLock, rebuilt: Rebuilt, store: Store, workspace: Workspace
+) -> Verification:
+    built = rebuilt.image
     if isinstance(built, RbuildError):
         return Verification(
-            stage=name, verdict=Verdict.UNKNOWN, locked=locked.manifest, problems=built.problems
+            stage=name,
+            verdict=Verdict.UNKNOWN,
+            locked=locked.manifest,
+            problems=built.problems,
+            seconds=rebuilt.seconds,
         )
+    verdict, comparison, note = compare(locked, built), None, None
+    if verdict is Verdict.DIFFERENT:
+        try:
+            sides = ("as locked", locked.manifest), ("as built", built.manifest)
+            comparison = _comparison(assessed, *sides, store, workspace.project.platform)
+        except MissingBlob:
+            note = "the locked image is not in the store, so nobody can say what differs inside of its layers"
+        except RbuildError as error:
+            note = f"the images could not be compared: {error}"
     return Verification(
         stage=name,
-        verdict=compare(locked, built),
+        verdict=verdict,
         locked=locked.manifest,
         built=built.manifest,
         differs=tuple(_differing(locked, built)),
+        comparison=comparison,
+        note=note,
+        seconds=rebuilt.seconds,
+    )
+
+
+def _comparison(assessed: Assessment, a: Named, b: Named, store: Store, system: str) -> Comparison:
+    from rbuild.compare import images
+    from rbuild.verbs.stageimage import facts_of, stage_image
+
+    assert assessed.locked is not None
+    name = assessed.source.stage.name
+    return images.compare(
+        stage_image(store, a[1], f"{name}, {a[0]}", assessed.source, system),
+        stage_image(store, b[1], f"{name}, {b[0]}", assessed.source, system),
+        facts=facts_of(assessed.locked, platform.node()),
     )
 
 

@@ -46,27 +46,32 @@ class Workspace:
 
 def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
     """Open the project that `folder` is in. Raises RbuildError with all that is wrong in its rbuild.yaml."""
-    root = _find(folder)
+    root = project_root(folder)
+    if root is None:
+        raise RbuildError(
+            f"there is no {PROJECT_FILE} here, nor in a folder above",
+            where=Where(file=str(folder.absolute())),
+            hint="go to the project's folder, or name it: rbuild --project FOLDER …",
+        )
     try:
         text = (root / PROJECT_FILE).read_bytes()
     except OSError as error:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     project = load_project(text, exists=lambda path: _what_is_at(root, path))
-    podman = Podman(env=env)
-    store = Store(store_root(env.get), clear=podman.clear)
+    store, podman = open_store(env)
     return Workspace(root=root, project=project, store=store, podman=podman, env=env)
 
 
-def _find(folder: Path) -> Path:
+def open_store(env: Mapping[str, str]) -> tuple[Store, Podman]:
+    """The user's store and Podman, which need no project. Raises RbuildError if there can be no store."""
+    podman = Podman(env=env)
+    return Store(store_root(env.get), clear=podman.clear), podman
+
+
+def project_root(folder: Path) -> Path | None:
+    """The folder of the project that `folder` is in; None where there is none."""
     folder = folder.absolute()
-    for candidate in (folder, *folder.parents):
-        if (candidate / PROJECT_FILE).is_file():
-            return candidate
-    raise RbuildError(
-        f"there is no {PROJECT_FILE} here, nor in a folder above",
-        where=Where(file=str(folder)),
-        hint="go to the project's folder, or name it: rbuild --project FOLDER …",
-    )
+    return next((each for each in (folder, *folder.parents) if (each / PROJECT_FILE).is_file()), None)
 
 
 def _what_is_at(root: Path, path: str) -> Kind | None:

@@ -58,6 +58,19 @@ def test_tls_in_a_tunnel_and_http_in_a_tunnel(site, building, tmp_path, monkeypa
     assert second.exchange.recording().responses[0].url == url
 
 
+def test_a_client_without_a_proxy_asks_through_a_path(site, building):
+    """What Podman 5.4 is given for `ADD URL`, and where a redirect of that leads."""
+    site.serve("/there/file", b"arrived")
+    url = site.in_turn("/here", lambda handler: handler.give(b"", 302, Location="/there/file"))
+    with building() as first:
+        through = f"http://{first.address[0]}:{first.address[1]}"
+        assert first.curl("--noproxy", "*", "--path-as-is", "-L", f"{through}/{url}") == b"arrived"
+    recording = first.exchange.recording()
+    assert {response.url for response in recording.responses} == {url, url.replace("here", "there/file")}
+    with building(recording) as second:
+        assert second.curl("-L", url) == b"arrived"
+
+
 def test_a_client_that_does_not_trust_the_authority_is_told_apart(site, building):
     site.scheme = "https"
     with building() as build:

@@ -10,6 +10,7 @@ MAGIC = b"\x7fELF"
 _NOBITS = 8
 _ALLOC = 2
 _MAX_NAMES = 4 << 20  # bytes
+_MAX_NAME = 4096
 _MAX_ROWS = 4096  # no program or shared library has as many
 
 # By the class in e_ident: where the header tells of the table of sections, and how; the size of a row, and
@@ -52,7 +53,7 @@ def sections(read: Callable[[int, int], bytes], file_size: int) -> tuple[Section
     for number, (name, kind, flags, _, offset, size) in enumerate(parsed):
         if kind == _NOBITS or offset + size > file_size:
             continue
-        end = names.find(b"\0", name)
+        end = max(name, names.find(b"\0", name, name + _MAX_NAME))
         place = table + number * row_size + row.size - width
         found.append(Section(names[name:end], bool(flags & _ALLOC), offset, size, (place, width)))
     return tuple(found)

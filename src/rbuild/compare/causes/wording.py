@@ -1,0 +1,17 @@
+"""Values of strangers within sentences for people."""
+
+from __future__ import annotations
+
+from rbuild.compare.excerpt import visible
+
+_LONGEST = 80  # characters
+
+
+def quoted(data: bytes, longest: int = _LONGEST) -> str:
+    """Bytes as text: what is not UTF-8 or not printable escaped, and cut short."""
+    return visible(data[: 4 * longest].decode("utf-8", "backslashreplace"), longest)
+
+
+def values(a: bytes | None, b: bytes | None) -> str:
+    """Two values: "A and B"."""
+    return " and ".join("nothing" if side is None or side == b"" else quoted(side) for side in (a, b))

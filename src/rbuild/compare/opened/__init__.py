@@ -1,0 +1,1 @@
+"""What lies inside of files: one module for each kind of file that is looked into."""

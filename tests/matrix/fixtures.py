@@ -1,0 +1,155 @@
+"""What every row builds: the projects with their locks, and the blobs that an offline build reads.
+
+Recorded once on this host, with its Podman; what that cannot build, with the first place that can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from places import CHECKOUT, USERS, Place, network_environment
+
+RECORDER = USERS["one"]
+PYTHON = "/mnt/venv/bin/python"
+_PATH = "/mnt/src:/mnt/tests/scenarios/matrix"
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A recorded project: `stages` maps each to the digest that is locked."""
+
+    name: str
+    podman: Version  # the first that can build it
+    stages: Mapping[str, str]
+    blobs: frozenset[str]  # by hexadecimal digest
+    bundle: Path  # of git, with all files and the lock
+    store: Path  # the recorder's, with the images
+    env: Mapping[str, str]
+
+
+def snapshot(place: Place) -> None:
+    """Give a place the code and the project as they are now: nobody's edit gets into half of the rows."""
+    mnt = place.kept / "mnt"
+    for name in ("src", "tests", "project"):
+        shutil.rmtree(mnt / name, ignore_errors=True)
+    kept_out = shutil.ignore_patterns("__pycache__", ".hypothesis")
+    for name in ("src", "tests"):
+        shutil.copytree(CHECKOUT / name, mnt / name, symlinks=True, ignore=kept_out)
+    (mnt / "project").mkdir()
+    for name in ("rbuild.yaml", "rbuild.lock"):
+        shutil.copy(CHECKOUT / name, mnt / "project")
+    for name in ("Containerfiles", "stages"):
+        shutil.copytree(CHECKOUT / name, mnt / "project" / name, symlinks=True, ignore=kept_out)
+    # The checkout's owner may have had any umask.
+    subprocess.run(
+        ["chmod", "--recursive", "a+rX", *(mnt / name for name in ("src", "tests", "project"))], check=True
+    )
+
+
+def scenarios(place: Place, cache: Path) -> dict[str, Any]:
+    """The scenarios that there are, each with the first Podman that can build it, and their variables."""
+    return _record(place, cache, "none", "list")
+
+
+def record(
+    place: Place, cache: Path, name: str, names: Collection[str], *, podman: Version, env: Mapping[str, str]
+) -> Project:
+    """Record scenarios as one project or, where `names` is empty, the project's own pipeline."""
+    kind = ["scenarios", name, *sorted(names)] if names else ["iris", name]
+    document = _record(place, cache, name, *kind)
+    home = _home(place, cache)
+    return Project(
+        name=name,
+        podman=podman,
+        stages=document["stages"],
+        blobs=frozenset(document["blobs"]),
+        bundle=home / f"{name}.bundle",
+        store=home / "data" / name / "rbuild",
+        env=env,
+    )
+
+
+def _home(place: Place, cache: Path) -> Path:
+    return cache / "recorders" / place.name / RECORDER.name
+
+
+def _record(place: Place, cache: Path, name: str, *arguments: str) -> Any:
+    home = _home(place, cache)
+    config = home / ".config" / "containers"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "storage.conf").write_text('[storage]\ndriver = "overlay"\n')
+    (config / "containers.conf").write_text('[engine]\nruntime = "runc"\n')
+    # What was fetched stays; what is made of it is made anew, by the code as it is now.
+    data = home / "data" / name
+    for made in (data / "containers", data / "rbuild" / "cache"):
+        shutil.rmtree(made, ignore_errors=True)
+    data.mkdir(parents=True, exist_ok=True)
+    for folder in (home, home / ".config", config, home / "data", data):
+        os.chown(folder, RECORDER.uid, RECORDER.uid)
+    env = {
+        **network_environment(),
+        "PYTHONPATH": _PATH,
+        "XDG_DATA_HOME": f"/home/{RECORDER.name}/data/{name}",
+    }
+    command = [PYTHON, "/mnt/tests/matrix/record.py", *arguments]
+    return json.loads(place.check(RECORDER, home.parent, command, env=env))
+
+
+class Blobs:
+    """Blobs as each user may have them: a user's own files, hard-linked into the stores of that user's rows.
+
+    A file has one owner, and only the owner may link to it again, as rbuild does.
+    """
+
+    def __init__(self, cache: Path, projects: Collection[Project]) -> None:
+        self._folder = cache / "blobs"
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._projects = projects
+
+    def store(self, user: str, store: Path) -> None:
+        """Make a store with what offline builds need."""
+        target = store / "blobs" / "sha256"
+        target.mkdir(parents=True)
+        own = self._folder / user
+        own.mkdir(parents=True, exist_ok=True)
+        for project in self._projects:
+            for name in project.blobs:
+                kept = own / name
+                if not kept.exists():
+                    shutil.copy(project.store / "blobs" / "sha256" / name, kept)
+                    os.chown(kept, USERS[user].uid, USERS[user].uid)
+                    kept.chmod(0o444)
+                if not (target / name).exists():
+                    os.link(kept, target / name)
+
+
+def came_out_as(said: str) -> str | None:
+    """The digest of an image that was built otherwise than locked, from rbuild's message."""
+    found = re.search(r"came out as (sha256:[0-9a-f]{64})", said)
+    return found[1] if found else None
+
+
+def layout_of(digest: str, store: Path, target: Path) -> None:
+    """Copy an image out of a store, as an OCI layout."""
+    blobs = target / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def take(name: str) -> Path:
+        return Path(shutil.copy(store / "blobs" / "sha256" / name.removeprefix("sha256:"), blobs))
+
+    manifest = take(digest)
+    document = json.loads(manifest.read_bytes())
+    for part in (document["config"], *document["layers"]):
+        take(part["digest"])
+    descriptor = {"mediaType": document["mediaType"], "digest": digest, "size": manifest.stat().st_size}
+    (target / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (target / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
