@@ -1,7 +1,7 @@
 # As an ordinary user: the virtual environment is made if need be, then the target runs.
 # As root: scripts/as-user installs packages, and runs the same target as an unprivileged user.
 
-TARGETS := all test unit lint bench setup
+TARGETS := all test unit lint bench fuzz setup
 .PHONY: $(TARGETS) clean
 
 ifeq ($(shell id -u),0)
@@ -28,6 +28,11 @@ lint: setup
 
 bench: setup
 	.venv/bin/python benchmarks/run.py
+
+# Ten minutes over all targets, or FUZZ_SECONDS.
+fuzz: setup
+	@scripts/venv fuzz
+	.venv/bin/python tests/fuzz/run.py
 
 setup:
 	@scripts/packages

@@ -57,11 +57,10 @@ class Folder:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for its writer
         except OSError as error:
             raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=str(path))) from error
-        file = os.fdopen(descriptor, "rb")
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            file.close()
+            os.close(descriptor)
             raise RbuildError("is not a regular file", where=Where(file=str(path)))
-        return file
+        return os.fdopen(descriptor, "rb")
 
 
 class Archive:

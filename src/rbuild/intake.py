@@ -86,7 +86,7 @@ def take_image(
             digest, data = _image(Digest.of(data), Platform.parse(platform), read, data)
         manifest = _checked(digest, data)
         target = scratch / "image"
-        with store.space():
+        with at(Where(digest=str(digest))), store.space():
             copy_to_folder(
                 registry_source(reference.at(digest)),
                 *(("--src-tls-verify=false",) if tls else ()),

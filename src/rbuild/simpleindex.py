@@ -199,7 +199,7 @@ class _JsonPage(msgspec.Struct):
 def _parse_json(url: str, data: bytes) -> Page | None:
     try:
         page = msgspec.json.decode(data, type=_JsonPage)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if len(page.files) > _MAX_FILES:
         return None

@@ -1,4 +1,4 @@
-"""Fuzz one target with atheris: `fuzz.py TARGET FOLDER [libFuzzer's options]`, or repeat one input from a file.
+"""Fuzz one target with atheris: `fuzz.py TARGET FOLDER [libFuzzer's options]`; with a FILE, repeat one input.
 
 FOLDER keeps the corpus, which begins with the target's seeds. A hang and a large memory are crashes as well.
 """

@@ -295,7 +295,7 @@ def requests() -> list[bytes]:
     """What clients of a proxy say."""
     head = b"GET http://h.example/a HTTP/1.1\r\nHost: h.example\r\nRange: bytes=1-2\r\n\r\n"
     post = b"POST http://h.example/b HTTP/1.1\r\nHost: h.example\r\nContent-Length: 3\r\n\r\nabc"
-    chunked = b"PUT http://h.example/c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    chunked = b"PUT http://h/c HTTP/1.1\r\nHost: h\r\ntransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     tunnel = b"CONNECT h.example:443 HTTP/1.1\r\nHost: h.example:443\r\n\r\n"
     hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03"
     return [head + post, chunked, tunnel + hello, tunnel + head, tunnel + b"SSH-2.0-x\r\n"]

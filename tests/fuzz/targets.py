@@ -53,7 +53,8 @@ from rbuild.sealed.exchange import Exchange
 from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Patience, Upstream, fetch
 from rbuild.sealed.urls import carries_secret, printable_url, recorded_url
-from rbuild.simpleindex import HTML_TYPE, JSON_TYPE, PLAIN_HTML, lock_page, parse_page, render as render_page
+from rbuild.simpleindex import HTML_TYPE, JSON_TYPE, PLAIN_HTML, lock_page, parse_page
+from rbuild.simpleindex import render as render_page
 from rbuild.store import Store
 
 _EPOCH = 1_600_000_000

@@ -122,10 +122,15 @@ HINTS = {
     "hostname": "/etc/mailname",
     "unknown": "rbuild verify --vary",
 }
+CPUS = sorted(os.sched_getaffinity(0))
 CONDITIONS = {
-    "a": Condition(("taskset", "--cpu-list", "0,1"), {"ZONE": "UTC0", "EDITION": "small"}, 0o664),
+    "a": Condition(
+        ("taskset", "--cpu-list", f"{CPUS[0]},{CPUS[-1]}"), {"ZONE": "UTC0", "EDITION": "small"}, 0o664
+    ),
     "b": Condition(
-        ("taskset", "--cpu-list", "0", "setarch", "--uname-2.6"), {"ZONE": "CET-1", "EDITION": "large"}, 0o644
+        ("taskset", "--cpu-list", f"{CPUS[0]}", "setarch", "--uname-2.6"),
+        {"ZONE": "CET-1", "EDITION": "large"},
+        0o644,
     ),
 }
 

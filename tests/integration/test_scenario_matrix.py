@@ -12,31 +12,27 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import generated
+import pages
 import pytest
 import yaml
 from trees import Node, Tree, archived_layers, flattened, stored_layers
 from worlds import Layouts, World, make_world, remove_world
 
 from rbuild.image.form import NEWEST
+from scenarios import ENVIRONMENT, SCENARIOS, Scenario, lay_out
 
 MATRIX = Path(__file__).parents[1] / "scenarios" / "matrix"
-sys.path.insert(0, str(MATRIX))
-
-import generated  # noqa: E402
-import pages  # noqa: E402
-
-from scenarios import ENVIRONMENT, SCENARIOS, Scenario, lay_out  # noqa: E402
-
 PODMAN = tuple(map(int, re.findall(r"\d+", subprocess.check_output(["podman", "--version"], text=True))[:3]))
 SMALL = [name for name, each in SCENARIOS.items() if each.small and each.podman <= PODMAN]
-MOUNTED = {"dev", "proc", "sys", "run", "etc/hosts", "etc/hostname", "etc/resolv.conf", "run/.containerenv"}
+MOUNTED = {"dev", "proc", "sys", "run", "etc/hosts", "etc/hostname", "etc/resolv.conf"}
+MOUNTED |= {"run/.containerenv", "run/secrets"}
 INHERITED = {"made": "once"}  # the labels of the base
 CAPABILITY = bytes.fromhex("0100000200040000" + "00" * 12)
 
@@ -72,11 +68,10 @@ class Results:
 
     def text(self, name: str, path: str) -> str:
         """A file of the locked image, as a container sees it."""
-        said = self.world.podman(
+        return self.world.podman(
             *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "cat"),
             *(f"localhost/matrix/{name}", f"/{path}"),
         )
-        return said
 
     def config(self, name: str) -> dict[str, Any]:
         digest = self.locks[0]["stages"][name]["image"]["config"].removeprefix("sha256:")
@@ -149,12 +144,16 @@ def plain_build(results: Results, scenario: Scenario, folder: Path) -> Tree:
     project = results.world.project
     containerfile = project / scenario.name / "Containerfile"
     if PODMAN < (5, 0, 0):
+        # This Podman knows no checksums, and no target by a variable or in other letters.
         text = re.sub(r"--checksum=\S+", "", containerfile.read_text(errors="surrogateescape"))
+        text = text.replace("FROM ${STAGE} AS", "FROM plain-made AS").replace("=Continued", "=continued")
         containerfile = folder / "Containerfile"
         containerfile.write_text(text, errors="surrogateescape", newline="")
     (folder / "tmp").mkdir()  # caches of RUN --mount are kept there
     argv = ["podman", "build", "--quiet", "--no-cache", "--format", "docker", "--network", "host"]
     argv += ["--file", str(containerfile), "--tag", "plain"]
+    if PODMAN >= (5, 2, 0):
+        argv += ["--compat-volumes"]
     # Without a proxy, the server has to be called by its address.
     args = {
         **scenario.options.get("args", {}),
@@ -228,7 +227,6 @@ def test_archives(results: Results) -> None:
         }
     assert (tree["owned"].uid, tree["owned"].gid) == (12, 34)
     assert tree["kept/plain.tar"].size == len(generated.plain_tar())
-    assert tree["kept/packed.tar.gz"].kind == "file"
 
 
 def test_addresses(results: Results) -> None:
@@ -236,7 +234,7 @@ def test_addresses(results: Results) -> None:
     for path in ("named.txt", "folder/text.txt", "redirected"):
         assert tree[path].size == len(generated.PAGE_TEXT)
     assert (tree["folder/text.txt"].mode, tree["folder/text.txt"].uid) == (0o640, 1000)
-    assert tree["folder/data.tar.gz"].size == len(pages.PAGES["/data.tar.gz"])
+    assert tree["folder/data.tar"].size == len(pages.PAGES["/data.tar"])
     checked = results.tree("checksum")
     assert (checked["text.txt"].mode, checked["redirected.txt"].mode) == (0o600, 0o400)
     history = [one["created_by"] for one in results.config("checksum")["history"]]
@@ -288,9 +286,21 @@ def test_modes(results: Results) -> None:
     tree = results.tree("modes")
     modes = {path: node.mode for path, node in tree.items() if not path.startswith("owned")}
     assert modes == {
-        **{"sticky": 0o1777, "group": 0o2775, "setuid": 0o4755, "setgid": 0o2755, "all": 0o7777, "none": 0},
-        **{"owner": 0o644, "octal": 0o644, "capable": 0o755, "noted": 0o644, "noted-folder": 0o755},
-        **{"bin": 0o755, "bin/program": 0o755, "bin/setuid": 0o4755, "bin/setgid": 0o2711},
+        "sticky": 0o1777,
+        "group": 0o2775,
+        "setuid": 0o4755,
+        "setgid": 0o2755,
+        "all": 0o7777,
+        "none": 0,
+        "owner": 0o644,
+        "octal": 0o644,
+        "capable": 0o755,
+        "noted": 0o644,
+        "noted-folder": 0o755,
+        "bin": 0o755,
+        "bin/program": 0o755,
+        "bin/setuid": 0o4755,
+        "bin/setgid": 0o2711,
     }
     assert (tree["owner"].uid, tree["owner"].gid, tree["bin/setgid"].gid) == (65535, 65535, 65535)
     assert dict(tree["capable"].xattrs) == {"security.capability": CAPABILITY}
@@ -301,7 +311,11 @@ def test_modes(results: Results) -> None:
 def test_modes_that_change(results: Results) -> None:
     tree = results.tree("changed-modes")
     assert {path: node.mode for path, node in tree.items() if path.startswith("m/")} == {
-        **{"m/sticky": 0o1777, "m/group": 0o2700, "m/setuid": 0o755, "m/owned": 0o600, "m/capable": 0},
+        "m/sticky": 0o1777,
+        "m/group": 0o2700,
+        "m/setuid": 0o755,
+        "m/owned": 0o600,
+        "m/capable": 0,
     }
     assert (tree["m/owned"].uid, dict(tree["m/owned"].xattrs)) == (1000, {"user.more": b"x"})
     assert dict(tree["m/group"].xattrs) == {"user.note": b"from a RUN"}
@@ -332,9 +346,14 @@ def test_special_files(results: Results) -> None:
     tree = results.tree("special")
     kinds = {path: node.kind for path, node in tree.items() if path.startswith(("added/", "made/", "kept/"))}
     assert kinds == {
-        **{"added/before": "file", "added/fifo": "file", "added/folder": "directory"},
-        **{"added/folder/fifo": "fifo", "added/folder/after": "file", "kept/special.tar": "file"},
-        **{"made/fifo": "fifo", "made/also": "fifo"},
+        "added/before": "file",
+        "added/fifo": "file",
+        "added/folder": "directory",
+        "added/folder/fifo": "fifo",
+        "added/folder/after": "file",
+        "kept/special.tar": "file",
+        "made/fifo": "fifo",
+        "made/also": "fifo",
     }
     assert (tree["made/also"].mode, tree["made/also"].uid, tree["made/also"].gid) == (0o640, 1, 2)
     assert tree["made/also"].inode == tree["made/fifo"].inode
@@ -389,7 +408,7 @@ def test_configuration(results: Results) -> None:
     assert onbuild["config"]["OnBuild"] == ["RUN echo grandchild > /grandchild", 'COPY ["a b", "/c"]']
     assert onbuild["config"]["Labels"] == {**INHERITED, "triggered": "yes"}
     history = [one["created_by"] for one in onbuild["history"]][-14:]
-    assert history[6:11] == [
+    assert history[5:10] == [
         "RUN echo parent > /parent",
         "ONBUILD ARG WHO=nobody",
         "ONBUILD ENV WHO=$WHO",

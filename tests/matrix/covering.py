@@ -66,10 +66,7 @@ def _completed(
         turned = [values[(turn + number) % len(values)] for number in range(len(values))]
         chosen[axis] = max(
             turned,
-            key=lambda value: sum(
-                frozenset(((axis, value), other)) in missing
-                for other in chosen.items()  # noqa: B023
-            ),
+            key=lambda value: sum(frozenset(((axis, value), other)) in missing for other in chosen.items()),
         )
     for pair in pairs_of(chosen, free):
         missing.pop(pair, None)

@@ -174,7 +174,7 @@ def _write_users(place: Place) -> None:
 def _make_venv(place: Place, cache: Path) -> None:
     """`uv.lock` as it is, by the place's own Python; made anew when one of the two has changed."""
     stamp = place.kept / "made-from"
-    interpreter = os.readlink(place.root / "usr/bin/python3")
+    interpreter = (place.root / "usr/bin/python3").readlink()
     locked = hashlib.sha256((CHECKOUT / "uv.lock").read_bytes()).hexdigest()
     made_from = f"{interpreter} {locked}\n"
     if stamp.exists() and stamp.read_text() == made_from:

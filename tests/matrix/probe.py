@@ -27,8 +27,12 @@ podman --runtime {runtime} run --rm --network none --volume /usr:/usr:ro --rootf
 """
 _DRIVER = """\
 mkdir -p ~/.config/containers
-printf '[storage]\\ndriver = "overlay"\\n[storage.options.overlay]\\nmount_program = "/usr/bin/fuse-overlayfs"\\n' \
-    > ~/.config/containers/storage.conf
+cat > ~/.config/containers/storage.conf <<'END'
+[storage]
+driver = "overlay"
+[storage.options.overlay]
+mount_program = "/usr/bin/fuse-overlayfs"
+END
 podman info --format '{{.Store.GraphDriverName}}'
 """
 

@@ -4,7 +4,8 @@
     record.py iris FOLDER       the project's own pipeline, in ~/FOLDER
     record.py scenarios FOLDER NAME…
 
-All is in the git bundle ~/FOLDER.bundle afterwards, with the lock; the store is where it always is. Prints, as JSON, the digests that are locked and the blobs of the store that an offline build needs.
+All is in the git bundle ~/FOLDER.bundle afterwards, with the lock; the store is where it always is. Prints,
+as JSON, the digests that are locked and the blobs of the store that an offline build needs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pages
-import scenarios
 
+import scenarios
 from rbuild.image.manifest import read_manifest
 from rbuild.lock import Lock, read_lock
 from rbuild.store import Store, store_root

@@ -112,7 +112,7 @@ def main() -> None:
     row = specification["row"]
     configure(row)
     os.umask(int(row["umask"], 8))
-    given = set(os.listdir(BLOBS))
+    given = set(BLOBS.iterdir())
     runs = {}
     for project in specification["projects"]:
         name = project["name"]
@@ -120,8 +120,8 @@ def main() -> None:
         runs[name] = [rbuild(folder, row, project["env"])]
         if row["cache"] == "warm":
             # Podman keeps its layers, rbuild forgets its images: all steps come from the cache.
-            for blob in set(os.listdir(BLOBS)) - given:
-                (BLOBS / blob).unlink()
+            for blob in set(BLOBS.iterdir()) - given:
+                blob.unlink()
             shutil.rmtree(STORE / "logs")
             (STORE / "logs").mkdir()
             runs[name].append(rbuild(folder, row, project["env"]))

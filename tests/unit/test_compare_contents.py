@@ -169,6 +169,7 @@ def test_keys_of_yaml() -> None:
 def test_documents_that_nobody_should_parse_are_texts(name: str, data: bytes) -> None:
     found = of_file(name, data + b" ", data + b"  \n")
     assert not found.children
+    assert found.note is None or found.note.startswith("compared line by line: ")
     assert found.detail is not None
     assert found.detail.form == "text"
 

@@ -72,14 +72,27 @@ def test_references_to_targets_are_written_out_where_buildah_would_not_find_them
 def test_every_url_of_an_add_is_led_through_the_gateway() -> None:
     text = (
         "FROM a\nARG SITE\nADD $SITE/a local --chown=1 \\\n  https://b/c \\\n # note\n ${SITE}/d /to/\n"
-        'ADD --chown=1:2 ["x y", "$SITE/\\u0065", "http://b", "/to/"]\nADD git@b:c.git /git\nCOPY $SITE/no /no\n'
-        "ADD not/http://a /to\nADD b https://is.a/target\n"
+        'ADD --chown=1:2 ["x y", "$SITE/\\u0065", "http://b", "/to/"]\n'
+        "ADD git@b:c.git /git\nCOPY $SITE/no /no\nADD not/http://a /to\nADD b https://is.a/target\n"
     )
     assert rendered(text, SITE="http://site", gateway="http://g/") == (
         "FROM localhost/pin-0\nARG SITE\nADD http://g/$SITE/a local --chown=1 \\\n  http://g/https://b/c \\\n"
         " # note\n http://g/${SITE}/d /to/\n"
         'ADD --chown=1:2 ["x y", "http://g/$SITE/\\u0065", "http://g/http://b", "/to/"]\n'
         "ADD git@b:c.git /git\nCOPY $SITE/no /no\nADD not/http://a /to\nADD b https://is.a/target\n"
+    )
+
+
+def test_a_cache_is_not_locked() -> None:
+    text = (
+        "FROM a\nRUN --mount=type=cache,target=/c,sharing=locked,mode=0700 sharing=locked\n"
+        "RUN --mount=type=cache,sharing=loc\\\n# note\nked,target=/c x\n"
+        "RUN --mount=type=cache,sharing=private y\n"
+    )
+    assert rendered(text) == (
+        "FROM localhost/pin-0\nRUN --mount=type=cache,target=/c,sharing=shared,mode=0700 sharing=locked\n"
+        "RUN --mount=type=cache,sharing=\\\n# note\nshared,target=/c x\n"
+        "RUN --mount=type=cache,sharing=private y\n"
     )
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
-
-T = TypeVar("T", bound=str)
 
 
 def common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from rbuild.compare.place import Inner, Opened, Place, Unopened
 
 Opener = Callable[[Place, bytes, bytes, Inner], Opened]
 
+_DOCUMENTS = ("json", "yaml")
 _PEEK = 1 << 13
 _COSTS = {"json": 8, "yaml": 32, "zip": 4, "tar": 2, "sqlite": 16}  # how much dearer than reading
 _CONTROLS = bytes(code for code in range(0x20) if code not in b"\t\n\f\r\x1b") + b"\x7f"
@@ -38,7 +39,8 @@ def compare_contents(
         try:
             opened = opener(place, a, b, inner)
         except Unopened as error:
-            note = f"could not look inside: {error}"
+            how = "compared line by line" if format in _DOCUMENTS else "could not look inside"
+            note = f"{how}: {error}"
         else:
             if opened.children:
                 return Difference(
@@ -49,10 +51,10 @@ def compare_contents(
                     children=tuple(opened.children),
                     omitted=opened.omitted,
                 )
-            if format not in ("json", "yaml"):
+            if format not in _DOCUMENTS:
                 note = f"no difference that is particular to {format} was found, yet the bytes differ"
     if is_text(a) and is_text(b):
-        text = format if format in ("json", "yaml") else "text"
+        text = format if format in _DOCUMENTS else "text"
         return place.text(name, a, b, part=part, format=text, note=note)
     return place.binary(name, a, b, part=part, note=note)
 

@@ -28,15 +28,18 @@ class Evidence:
     `format` says what kind of content `a` and `b` are, `part` which part of it they are:
 
     ====================  ==================================================================================
-    metadata              an entry's own properties differ, in `fields`; no content
-    entry                 the entry is only on one side; `a` or `b` is its content
+    metadata              an entry's own properties differ, in `fields`; no content. `part` is layers where
+                          only the division of files into layers differs
+    entry                 the entry is only on one side; `a` or `b` is its content. `part` is whiteout or
+                          opaque for a deletion, whose target `path` is, and layer for a whole layer
     text, json, yaml      lines or keys; `part` is a key path for the latter two
     binary                anything that could not be opened
     pyc                   `part` is header or code
-    gzip                  `part` is header (its time, name, system) or trailer
+    gzip                  `part` is header (its time, name, system), or data: the same content, packed
+                          differently
     zip, tar              `part` is order (`a`, `b`: the names, one a line), time or attributes of members
     elf                   `part` is the section's name; .note.gnu.build-id, .debug_str, .text, .comment
-    sqlite                `part` is header, pages, or the name of a table (rows as text)
+    sqlite                `part` is header, pages, schema, or "table NAME" (rows as text)
     png                   `part` is the chunk's type: tEXt, tIME, IDAT
     config                `part` is the key path in the image's configuration or manifest
     ====================  ==================================================================================

@@ -28,8 +28,8 @@ SCRATCH = "scratch"
 Kind = Literal["FROM", "COPY --from", "RUN --mount"]
 
 _INDEX = re.compile(r"[+-]?[0-9]{1,9}\Z")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')  # of JSON
-_WORD = re.compile(r"[^\t\v\f\r ]+")
+_STRING = re.compile(r'"(?P<word>(?:[^"\\]|\\.)*)"')  # of JSON
+_WORD = re.compile(r"(?P<word>[^\t\v\f\r ]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +251,11 @@ def remote_words(
         if instruction.keyword != "ADD":
             continue
         where = Where(file=containerfile.name, line=instruction.line)
-        words, pattern, quote = instruction.exec_form, _STRING, 1
-        if words is None:
-            words, pattern, quote = BLANKS.split(instruction.arguments), _WORD, 0
+        words = instruction.exec_form or BLANKS.split(instruction.arguments)
+        pattern = _STRING if instruction.exec_form else _WORD
         for word, place in zip(words[:-1], pattern.finditer(instruction.arguments), strict=False):
             if expand(word, scope.variable, where=where).startswith(("http://", "https://")):
-                start = instruction.arguments_start + place.start() + quote
+                start = instruction.arguments_start + place.start("word")
                 (first,) = instruction.spans(start, start + 1)
                 found.append(Span(first.line, first.start, first.start))
     return tuple(found)

@@ -17,6 +17,7 @@ from rbuild.containerfile.expand import (
 )
 from rbuild.containerfile.model import BuildTarget, Containerfile, Instruction, Span
 
+_LOCKED = re.compile(r"\bsharing=(locked)\b")
 # Nothing in it that the builder would expand, unquote or split.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*\Z")
 
@@ -36,8 +37,9 @@ def render(
     Podman neither pulls for them nor builds them, and numbers like `COPY --from=0` stay right. A reference to
     a target through a variable, or in other upper and lower case, is written out, because Buildah 1.28 only
     builds targets that it finds by their plain name. `ADD --checksum`, which Podman 4 does not know, goes:
-    see `checksums`. Before every URL of an ADD comes `gateway`, since Buildah 1.38 to 1.39 asks no proxy
-    (https://github.com/containers/buildah/issues/5869). Every other byte stays as it is.
+    see `checksums`. A cache that is shared is not locked, since no other build has the same one: the lock of
+    Buildah 1.28 is a file in it. Before every URL of an ADD comes `gateway`, since Buildah 1.38 and 1.39 ask
+    no proxy (https://github.com/containers/buildah/issues/5869). Every other byte stays as it is.
 
     `build_args` and `platform` must be those that the image uses were found with. Raises as `resolve`.
     """
@@ -56,6 +58,8 @@ def render(
         for instruction in containerfile.targets[index].instructions:
             if instruction.keyword == "ADD":
                 _drop_checksum(instruction, editor)
+            elif instruction.keyword == "RUN":
+                _share_caches(instruction, editor)
     for unneeded in containerfile.targets:
         if unneeded.index not in resolution.needed:
             _blank(unneeded, editor)
@@ -88,6 +92,17 @@ def _drop_checksum(instruction: Instruction, editor: _Editor) -> None:
         if flag.name == "checksum":
             for span in instruction.spans(flag.start, flag.end):
                 editor.insert(span, "")
+
+
+def _share_caches(instruction: Instruction, editor: _Editor) -> None:
+    for flag in instruction.flags:
+        text = instruction.original[flag.start : flag.end]
+        if flag.name == "mount" and (found := _LOCKED.search(text)):
+            start = flag.start + found.start(1)
+            *earlier, last = instruction.spans(start, start + len(found[1]))
+            for span in earlier:
+                editor.insert(span, "")
+            editor.insert(last, "shared")
 
 
 class _Editor:

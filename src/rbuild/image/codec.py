@@ -144,7 +144,7 @@ class BlobWriter:
 def decompressed(file: BinaryIO, media_type: str, *, limit: int = _MAX_SIZE) -> BinaryIO:
     """A layer's uncompressed bytes, as a file that is read forwards.
 
-    Reading raises RbuildError for broken data, for more than `limit` bytes, and for a blob that unpacks to
+    Reading raises BrokenBlob for broken data, for more than `limit` bytes, and for a blob that unpacks to
     more than 1 GiB and 1,000 times its size. Raises RbuildError at once for a media type that is no layer's.
     """
     compression = MEDIA_TYPES.get(media_type)
@@ -153,6 +153,10 @@ def decompressed(file: BinaryIO, media_type: str, *, limit: int = _MAX_SIZE) -> 
     if compression == "none":
         return file
     return io.BufferedReader(_Unpacked(file, compression, limit), _CHUNK)
+
+
+class BrokenBlob(RbuildError):
+    """A compressed layer cannot be unpacked, or not be trusted to end."""
 
 
 class _Frame(Protocol):
@@ -213,7 +217,7 @@ class _Unpacked(io.RawIOBase):
             raise _broken(self._algorithm, "it ends too early")
         self._given += len(data)
         if self._given > min(self._limit, max(_FREE, _MAX_RATIO * self._taken)):
-            raise RbuildError(
+            raise BrokenBlob(
                 f"a layer of {self._taken} bytes unpacks to more than {self._given}: refused as a bomb",
                 hint="if the image is to be trusted, have it built with less in one layer",
             )
@@ -233,5 +237,5 @@ def _new_frame(algorithm: str) -> _Frame:
     return zlib.decompressobj(16 + zlib.MAX_WBITS) if algorithm == "gzip" else ZstdFrame()
 
 
-def _broken(algorithm: str, why: str) -> RbuildError:
-    return RbuildError(f"a layer is not valid {algorithm}: {why}", hint="fetch the image again")
+def _broken(algorithm: str, why: str) -> BrokenBlob:
+    return BrokenBlob(f"a layer is not valid {algorithm}: {why}", hint="fetch the image again")

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from rbuild.errors import RbuildError
+from rbuild.image.codec import BrokenBlob
 
 BLOCK = 512
 CHUNK = 1 << 20
@@ -104,6 +105,7 @@ class TarReader:
             self._end = file.seek(0, 2)
             file.seek(self._position)
         self._entry: Entry | None = None
+        self._last = b""  # the path of the last entry, for errors that come from below
         self._next = self._position  # where the header after the current entry is
 
     def __iter__(self) -> Iterator[Entry]:
@@ -147,6 +149,7 @@ class TarReader:
                 records = {}
             long_name = long_link = b""
             self._entry = entry
+            self._last = name
             self._next = entry.offset + entry.size + -entry.size % BLOCK
             if self._end is not None and entry.offset + entry.size > self._end:
                 raise refused(name, "its content runs past the end of the archive")
@@ -260,6 +263,13 @@ class TarReader:
                 raise refused(name, "the archive has data after its end, or between its end and this entry")
 
     def _read(self, size: int) -> bytes:
+        try:
+            return self._read_whole(size)
+        except BrokenBlob as error:
+            what = f"layer entry {shown(self._last)}: {error.problems[0].what}"
+            raise BrokenBlob(what, hint=error.problems[0].hint) from error
+
+    def _read_whole(self, size: int) -> bytes:
         data = self._file.read(size)
         if len(data) < size:
             parts = [data]

@@ -47,15 +47,11 @@ def plain_tar() -> bytes:
     )
 
 
-def gzipped(data: bytes) -> bytes:
-    """`data` as gzip, without a time; its bytes depend on the zlib at hand, so nothing may copy them."""
-    return gzip.compress(data, mtime=0)
-
-
 def _archives(context: Path) -> None:
+    """What a packed archive's bytes are depends on the library at hand: they may be unpacked, never copied."""
     tar = plain_tar()
     (context / "plain.tar").write_bytes(tar)
-    (context / "packed.tar.gz").write_bytes(gzipped(tar))
+    (context / "packed.tar.gz").write_bytes(gzip.compress(tar, mtime=0))
     (context / "packed.tar.bz2").write_bytes(bz2.compress(tar))
     (context / "packed.tar.xz").write_bytes(lzma.compress(tar))
     (context / "packed.tar.zst").write_bytes(zstandard.ZstdCompressor().compress(tar))

@@ -10,9 +10,8 @@ from types import MappingProxyType
 
 import generated
 
-TEXT = generated.PAGE_TEXT
 PAGES: Mapping[str, bytes] = MappingProxyType(
-    {"/text.txt": TEXT, "/data.tar.gz": generated.gzipped(generated.plain_tar())}
+    {"/text.txt": generated.PAGE_TEXT, "/data.tar": generated.plain_tar()}
 )
 REDIRECTS: Mapping[str, str] = MappingProxyType({"/moved": "/text.txt"})
 

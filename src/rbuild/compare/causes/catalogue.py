@@ -73,18 +73,6 @@ ARCHIVE_MEMBER_TIMES = Cause(
         "`find DIR -exec touch -d @$SOURCE_DATE_EPOCH {} +` first, then `zip -X`"
     ),
 )
-UNSORTED_LISTING = Cause(
-    id="unsorted-listing",
-    title="unsorted directory listing",
-    explanation=(
-        "The same names stand in another order: whoever wrote them took them as the file system listed them, "
-        "and that order differs from one file system, and one run, to the next."
-    ),
-    hint=(
-        "sort before writing: `tar --sort=name …`, `find … | LC_ALL=C sort | cpio -o`, in Python "
-        "`sorted(os.listdir(…))`"
-    ),
-)
 BUILD_PATH = Cause(
     id="build-path",
     title="build path or build id in a program",
@@ -158,15 +146,6 @@ GENERATED_KEY = Cause(
         "in an image is no secret"
     ),
 )
-PASSWORD_SALT = Cause(
-    id="password-salt",
-    title="salt of a password's hash",
-    explanation="A password was hashed with a salt drawn by chance (crypt(5)).",
-    hint=(
-        "leave the account without a password (`passwd -l USER`), or set a hash that was made once: "
-        "`usermod -p '$6$…' USER`"
-    ),
-)
 UNLOCKED_NETWORK = Cause(
     id="unlocked-network",
     title="unlocked answer of the network",
@@ -176,11 +155,17 @@ UNLOCKED_NETWORK = Cause(
         "`ADD --checksum=sha256:… URL`"
     ),
 )
-LOCALE = Cause(
-    id="locale",
-    title="locale or time zone",
-    explanation="The same value was written under another locale, collation, encoding or time zone.",
-    hint="say them in the command: `LC_ALL=C.UTF-8 TZ=UTC …`, or as `ENV LC_ALL=C.UTF-8 TZ=UTC`",
+UNSORTED_LISTING = Cause(
+    id="unsorted-listing",
+    title="unsorted directory listing",
+    explanation=(
+        "The same names stand in another order: whoever wrote them took them as the file system listed them, "
+        "and that order differs from one file system, and one run, to the next."
+    ),
+    hint=(
+        "sort before writing: `tar --sort=name …`, `find … | LC_ALL=C sort | cpio -o`, in Python "
+        "`sorted(os.listdir(…))`"
+    ),
 )
 HASH_ORDER = Cause(
     id="hash-order",
@@ -193,6 +178,12 @@ HASH_ORDER = Cause(
         "sort before writing (`sorted(…)`, `json.dumps(…, sort_keys=True)`), or fix the seed: "
         "`PYTHONHASHSEED=0`, `PERL_HASH_SEED=0`; rbuild sets the first for every RUN"
     ),
+)
+LOCALE = Cause(
+    id="locale",
+    title="locale or time zone",
+    explanation="The same value was written under another locale, collation, encoding or time zone.",
+    hint="say them in the command: `LC_ALL=C.UTF-8 TZ=UTC …`, or as `ENV LC_ALL=C.UTF-8 TZ=UTC`",
 )
 UUID = Cause(
     id="uuid",
@@ -210,6 +201,15 @@ RANDOM_NAME = Cause(
     hint=(
         "work in a folder with a fixed name instead of `mktemp`'s, and remove it in the same RUN: "
         "`mkdir /build && … && rm -rf /build`"
+    ),
+)
+PASSWORD_SALT = Cause(
+    id="password-salt",
+    title="salt of a password's hash",
+    explanation="A password was hashed with a salt drawn by chance (crypt(5)).",
+    hint=(
+        "leave the account without a password (`passwd -l USER`), or set a hash that was made once: "
+        "`usermod -p '$6$…' USER`"
     ),
 )
 BUILD_DATE = Cause(
@@ -269,7 +269,6 @@ CATALOGUE: tuple[Cause, ...] = (
     BYTECODE,
     GZIP_HEADER,
     ARCHIVE_MEMBER_TIMES,
-    UNSORTED_LISTING,
     BUILD_PATH,
     DATABASE_PAGES,
     GIT_METADATA,
@@ -277,12 +276,13 @@ CATALOGUE: tuple[Cause, ...] = (
     MACHINE_ID,
     SSH_HOST_KEYS,
     GENERATED_KEY,
-    PASSWORD_SALT,
     UNLOCKED_NETWORK,
-    LOCALE,
+    UNSORTED_LISTING,
     HASH_ORDER,
+    LOCALE,
     UUID,
     RANDOM_NAME,
+    PASSWORD_SALT,
     BUILD_DATE,
     ELAPSED_TIME,
     KERNEL_OR_CPU,
@@ -290,5 +290,5 @@ CATALOGUE: tuple[Cause, ...] = (
     HOSTNAME,
     UNKNOWN,
 )
-"""All causes: those that a place or a format shows, which are asked for first; those that the first differing
-token shows; the honest last one."""
+"""All causes in the order of asking: what a place or a format shows, another order, what the first differing
+token shows, and the honest last one."""

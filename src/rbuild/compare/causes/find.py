@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
-from rbuild.compare.causes import catalogue, chance, folders, places, shapes, tokens
+from rbuild.compare.causes import catalogue, chance, folders, formats, imagenotes, knownfiles, shapes, tokens
+from rbuild.compare.causes.order import of_order
 from rbuild.compare.causes.setting import Setting
 from rbuild.compare.causes.tokens import Spot, Token
-from rbuild.compare.causes.wording import quoted, values
+from rbuild.compare.causes.wording import quoted, said, values
 from rbuild.compare.evidence import Evidence
 from rbuild.compare.model import Cause, Change
 
 _MOST = 32  # spots that are looked at, to say what else differs
 _SIBLINGS = 64  # entries of the other side that are held against one that is missing there
+# Sections that hold texts, not machine code.
+_OF_TEXTS = (".debug", ".rodata", ".data", ".dynstr", ".comment", ".GCC.command.line")
 _TEXTS = ("text", "json", "yaml", "config")
-_DELIMITERS = re.compile(rb"[\s,;:=|{}\[\]()<>\"']+")
-_STRING = re.compile(rb"[ -~]{3,}")
-_NUMBER = re.compile(rb"[\d.eE+-]*")
+
+_OF_PLACES: tuple[tuple[Cause, Callable[[Evidence], str | None]], ...] = (
+    (catalogue.IMAGE_TIMES, imagenotes.image_times),
+    (catalogue.DERIVED_HASH, imagenotes.derived_hash),
+    (catalogue.BUILD_ARGUMENT, imagenotes.build_argument),
+    (catalogue.USER_OR_UMASK, imagenotes.user_or_umask),
+    (catalogue.BYTECODE, formats.bytecode),
+    (catalogue.GZIP_HEADER, formats.gzip_header),
+    (catalogue.ARCHIVE_MEMBER_TIMES, formats.archive_member_times),
+    (catalogue.BUILD_DATE, formats.png_time),
+    (catalogue.BUILD_PATH, formats.build_id),
+    (catalogue.DATABASE_PAGES, formats.database_pages),
+    (catalogue.GIT_METADATA, knownfiles.git_metadata),
+    (catalogue.PACKAGE_LEFTOVERS, knownfiles.package_leftovers),
+    (catalogue.MACHINE_ID, knownfiles.machine_id),
+    (catalogue.SSH_HOST_KEYS, knownfiles.ssh_host_keys),
+    (catalogue.GENERATED_KEY, knownfiles.generated_key),
+    (catalogue.UNLOCKED_NETWORK, knownfiles.unlocked_network),
+)
 
 
 def find(evidence: Evidence) -> tuple[Cause, str]:
@@ -29,7 +46,7 @@ def find(evidence: Evidence) -> tuple[Cause, str]:
     they show several, the cause of the first one is said, and the sentence names the others. Swapping the two
     sides changes nothing but the order of the values in the sentence. Time and memory are bounded.
     """
-    for cause, rule in places.RULES:
+    for cause, rule in _OF_PLACES:
         why = rule(evidence)
         if why:
             return cause, why
@@ -37,7 +54,7 @@ def find(evidence: Evidence) -> tuple[Cause, str]:
         return _of_fields(evidence)
     if evidence.change is not Change.CHANGED or evidence.format == "entry":
         return _of_one_side(evidence)
-    return _of_order(evidence) or _of_tokens(evidence)
+    return of_order(evidence, next(_spots(evidence), None)) or _of_tokens(evidence)
 
 
 def _of_tokens(evidence: Evidence) -> tuple[Cause, str]:
@@ -99,7 +116,8 @@ def _spots(evidence: Evidence) -> Iterator[Spot]:
 
 
 def _cause(spot: Spot, setting: Setting, evidence: Evidence) -> Cause | None:
-    if evidence.format in ("elf", "pyc") and spot.both and folders.path_in_program(*spot.both):
+    program = evidence.format == "pyc" or (evidence.format == "elf" and evidence.part.startswith(_OF_TEXTS))
+    if program and spot.both and folders.path_in_program(*spot.both):
         return catalogue.BUILD_PATH
     return shapes.cause_of(spot, setting)
 
@@ -109,65 +127,20 @@ def _setting(evidence: Evidence) -> Setting:
     return Setting(path=evidence.path, key=key, hosts=evidence.facts.hosts)
 
 
-def _of_order(evidence: Evidence) -> tuple[Cause, str] | None:
-    """The same lines, or the same items of a line, in another order."""
-    if evidence.format not in (*_TEXTS, "sqlite", "binary", "pyc", "png"):
-        return None
-    found = places.permuted(evidence)
-    if found and not all(_NUMBER.fullmatch(line) for line in found[1]):
-        count, _ = found
-        if _collated(evidence.a, evidence.b):
-            return catalogue.LOCALE, f"the same {count} lines are sorted by different rules"
-        return catalogue.HASH_ORDER, f"the same {count} lines stand in another order"
-    spot = next(_spots(evidence), None)
-    if evidence.format == "pyc":
-        # Sets of constants; Python writes them in a fixed order since 3.11.
-        items = [_STRING.findall(side) for side in (evidence.a, evidence.b)]
-    elif spot is not None and spot.both is not None:
-        items = [[item for item in _DELIMITERS.split(token.line) if item] for token in spot.both]
-    else:
-        return None
-    if len(_moved(*items)) < 3:
-        return None
-    where = spot.at if spot else "the code"
-    return catalogue.HASH_ORDER, f"{where} holds the same {len(items[0])} items in another order"
-
-
-def _moved(a: list[bytes], b: list[bytes]) -> set[bytes]:
-    """The items that stand elsewhere, where both sides have the same ones; numbers have no hash of chance."""
-    if len(a) != len(b) or Counter(a) != Counter(b):
-        return set()
-    return {item for item, other in zip(a, b, strict=True) if item != other and not _NUMBER.fullmatch(item)}
-
-
-def _collated(a: bytes, b: bytes) -> bool:
-    """Whether one side is sorted by bytes, and the other as a dictionary is: case and marks count last."""
-    sides = [[line for line in side.split(b"\n") if line] for side in (a, b)]
-    by_bytes = [lines == sorted(lines) for lines in sides]
-    by_letters = [lines == sorted(lines, key=_letters) for lines in sides]
-    return by_bytes[0] != by_bytes[1] and by_letters[by_bytes.index(False)]
-
-
-def _letters(line: bytes) -> bytes:
-    return re.sub(rb"[^A-Za-z0-9\x80-\xff]", b"", line).lower()
-
-
 def _of_fields(evidence: Evidence) -> tuple[Cause, str]:
-    """Properties of an entry that are texts: a link's target, an extended attribute."""
+    """Properties of an entry that are texts: a link's target, an extended attribute; all have to tell."""
     setting = Setting(path=evidence.path, hosts=evidence.facts.hosts)
-    told = [field for field in evidence.fields if field.name != "mtime"]
     found: dict[Cause, str] = {}
-    for field in told:
-        a, b = ((side or "").encode("utf-8", "surrogateescape") for side in (field.a, field.b))
+    for field in evidence.fields:
+        if field.name == "mtime":
+            continue  # of what is written anew, whatever the reason
+        a, b = ((side or "").encode("utf-8", "backslashreplace") for side in (field.a, field.b))
         spot = next(tokens.in_line(a, b, field.name), None)
-        cause = shapes.cause_of(spot, setting) if spot and field.a and field.b else None
+        cause = shapes.cause_of(spot, setting) if spot and a and b else None
         if cause is None:
-            said = f"{quoted(field.name.encode())} is {values(a or None, b or None)}"
-            return catalogue.UNKNOWN, said
-        found.setdefault(cause, f"{quoted(field.name.encode())} is {values(a, b)}")
-    if not found:
-        return catalogue.UNKNOWN, "no property of the entry tells"
-    return next(iter(found.items()))
+            return catalogue.UNKNOWN, said(field)
+        found.setdefault(cause, said(field))
+    return next(iter(found.items()), (catalogue.UNKNOWN, "no property of the entry tells"))
 
 
 def _of_one_side(evidence: Evidence) -> tuple[Cause, str]:

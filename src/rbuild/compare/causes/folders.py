@@ -11,6 +11,8 @@ _BUILT_IN = re.compile(
     rb"/(?:home/|root/|builds?/|buildroot/|workspaces?/|__w/|github/workspace/|usr/src/)[^/]"
 )
 
+_PATH = re.compile(rb"(?:/[\w.+~-]{1,255}){2,40}")
+
 
 def build_path(a: Token, b: Token, spot: Spot, setting: Setting) -> bool:
     """Two paths of one file in folders that people build in."""
@@ -21,7 +23,7 @@ def build_path(a: Token, b: Token, spot: Spot, setting: Setting) -> bool:
 
 def path_in_program(a: Token, b: Token) -> bool:
     """Two absolute paths, where all paths are of the build: in a program's sections, in bytecode."""
-    return bool(absolute(a) and absolute(b))
+    return all(_PATH.fullmatch(absolute(token)) for token in (a, b))
 
 
 def absolute(token: Token) -> bytes:

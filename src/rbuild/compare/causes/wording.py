@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rbuild.compare.excerpt import visible
+from rbuild.compare.model import Field
 
 _LONGEST = 80  # characters
 
@@ -15,3 +16,11 @@ def quoted(data: bytes, longest: int = _LONGEST) -> str:
 def values(a: bytes | None, b: bytes | None) -> str:
     """Two values: "A and B"."""
     return " and ".join("nothing" if side is None or side == b"" else quoted(side) for side in (a, b))
+
+
+def said(field: Field) -> str:
+    """A property with its two values: "mode is 0664 and 0644"."""
+    sides = (
+        None if side is None else side.encode("utf-8", "backslashreplace") for side in (field.a, field.b)
+    )
+    return f"{quoted(field.name.encode('utf-8', 'backslashreplace'))} is {values(*sides)}"

@@ -9,9 +9,7 @@ from rbuild.compare.causes.setting import Setting
 from rbuild.compare.causes.tokens import Spot, Token
 
 _LOCALE = re.compile(rb"(?:[a-z]{2,3}_[A-Z]{2}|C|POSIX)(?:\.[A-Za-z0-9-]{3,12})?(?:@[a-z]{1,12})?")
-_CODESETS = frozenset(
-    b"utf-8 utf8 ansi_x3.4-1968 us-ascii ascii iso-8859-1 iso-8859-15 iso8859-1 cp1252".split()
-)
+_CODESETS = frozenset(b"utf-8 ansi_x3.4-1968 us-ascii ascii iso-8859-1 iso-8859-15 iso8859-1 cp1252".split())
 _REGIONS = b"Africa|America|Antarctica|Asia|Atlantic|Australia|Europe|Indian|Pacific|Etc"
 _ZONE = re.compile(rb"(?:" + _REGIONS + rb")/[A-Za-z_+/0-9-]{2,40}|UTC")
 _DECIMAL = re.compile(rb"\d{1,3}(?:[.,]\d{1,20}){1,8}")
@@ -24,8 +22,11 @@ def locale(a: Token, b: Token, spot: Spot, setting: Setting) -> bool:
     if a.kind == b.kind == "date":
         return _other_zone(a.text, b.text)
     texts = [token.widened(b"@_/").text for token in (a, b)]
-    if all(map(_ZONE.fullmatch, texts)) or all(text.lower() in _CODESETS for text in texts):
+    if all(map(_ZONE.fullmatch, texts)):
         return True
+    codesets = {text.lower().replace(b"utf8", b"utf-8") for text in texts}
+    if codesets <= _CODESETS:
+        return len(codesets) == 2
     if all(map(_LOCALE.fullmatch, texts)):
         return any(b"_" in text for text in texts) or bool(_NAMED.search(setting.name_of(a)))
     one, other = (token.widened(b",").text for token in (a, b))

@@ -1,86 +1,15 @@
-"""Images as strangers make them: OCI layouts and a registry in which any part may be a lie."""
+"""A registry on loopback that lies where it is told to."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
-_OCI = "application/vnd.oci.image."
-MANIFEST = f"{_OCI}manifest.v1+json"
-INDEX = f"{_OCI}index.v1+json"
-LAYER = f"{_OCI}layer.v1.tar"
-
-
-def digest(data: bytes) -> str:
-    """As a descriptor has it."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-@dataclass
-class Stranger:
-    """An image whose parts can be replaced before it is laid out.
-
-    `layer` is the tar that the configuration claims, `blob` what is stored in its place; None: the same.
-    `edit_*` change what is written; `blobs` are added, or replace what has that digest.
-    """
-
-    layer: bytes
-    blob: bytes | None = None
-    media_type: str = LAYER
-    edit_config: Callable[[dict[str, Any]], None] = lambda value: None
-    edit_manifest: Callable[[dict[str, Any]], None] = lambda value: None
-    edit_index: Callable[[dict[str, Any]], None] = lambda value: None
-    config_bytes: bytes | None = None
-    manifest_bytes: bytes | None = None
-    index_bytes: bytes | None = None
-    blobs: dict[str, bytes] = field(default_factory=dict)
-
-    def parts(self) -> tuple[bytes, dict[str, bytes]]:
-        """The manifest, and every blob by its digest, that one included."""
-        blob = self.layer if self.blob is None else self.blob
-        value: dict[str, Any] = {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [digest(self.layer)]},
-            "history": [{"created_by": "made by a stranger"}],
-        }
-        self.edit_config(value)
-        config = self.config_bytes or json.dumps(value).encode()
-        value = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": _descriptor(config, f"{_OCI}config.v1+json"),
-            "layers": [_descriptor(blob, self.media_type)],
-        }
-        self.edit_manifest(value)
-        manifest = self.manifest_bytes or json.dumps(value).encode()
-        return manifest, {digest(one): one for one in (blob, config, manifest)} | self.blobs
-
-    def lay_out(self, folder: Path) -> None:
-        """Write an OCI layout."""
-        manifest, blobs = self.parts()
-        place = folder / "blobs" / "sha256"
-        place.mkdir(parents=True)
-        for name, data in blobs.items():
-            (place / name.removeprefix("sha256:")).write_bytes(data)
-        index: dict[str, Any] = {"schemaVersion": 2, "manifests": [_descriptor(manifest, MANIFEST)]}
-        self.edit_index(index)
-        (folder / "index.json").write_bytes(self.index_bytes or json.dumps(index).encode())
-        (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-
-
-def _descriptor(data: bytes, media_type: str) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": digest(data), "size": len(data)}
-
+from strangers import MANIFEST, Stranger
 
 Answer = Callable[["_Handler"], None]
 
