@@ -35,7 +35,7 @@ class Podman:
     env: Mapping[str, str]
     command: tuple[str, ...] = ("podman",)
     place: str = ""  # how skopeo calls a storage that is not the user's own
-    through: tuple[str, ...] = ()  # words before the command of a sealed build, within Podman's user namespace
+    through: tuple[str, ...] = ()  # words before a sealed build's command, within Podman's user namespace
 
     def argv(self, *arguments: str) -> list[str]:
         return [*self.command, *arguments]
@@ -102,7 +102,7 @@ class Podman:
 
     def clear(self, scratch: Path) -> None:
         """Remove the scratch folder of a build that was killed, and what else that build left."""
-        for folder in (scratch, *scratch.glob("*/store/tmp/build-*")):  # a draft's builds are in its own store
+        for folder in (scratch, *scratch.glob("*/store/tmp/build-*")):  # a draft's builds are in its store
             with contextlib.suppress(RbuildError):
                 self.remove_working_containers(folder)
         self.remove_tree(scratch)
@@ -201,7 +201,7 @@ def no_space(podman: Podman) -> RbuildError:
 
 @contextlib.contextmanager
 def storage_in(folder: Path, user: Podman, *, driver: str | None = None) -> Iterator[Podman]:
-    """A Podman with empty storage of its own below `folder`, gone at the end; the user's driver or another."""
+    """A Podman with empty storage of its own below `folder`, then gone; by the user's driver or another."""
     program = ""
     if driver is None:
         driver, program, _ = user.graph()

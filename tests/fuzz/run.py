@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,12 +31,14 @@ def main(wanted: list[str]) -> int:
         corpus = _OUT / "corpus" / name
         argv = [sys.executable, str(_HERE / "fuzz.py"), name, str(corpus)]
         began = time.monotonic()
-        done = subprocess.run(
-            [*argv, f"-max_total_time={seconds}", f"-artifact_prefix={crashes}/{name}-"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
+        with tempfile.TemporaryDirectory(prefix="rbuild-fuzz-") as folder:  # libFuzzer tidies nothing up
+            done = subprocess.run(
+                [*argv, f"-max_total_time={seconds}", f"-artifact_prefix={crashes}/{name}-"],
+                env={**os.environ, "TMPDIR": folder},
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
         said = done.stdout + done.stderr
         runs = _stat(said, "number_of_executed_units")
         total += runs

@@ -203,6 +203,11 @@ def _session() -> Session:
 _authority = cache(Authority)
 
 
+@cache
+def _upstream() -> Upstream:
+    return Upstream({}, patience=Patience(tries=1, connect=2, read=2, backoff=0), local=True)
+
+
 def _client(data: bytes) -> None:
     """A client of the recorder, which has an empty lock and no network, sends `data`."""
     exchange = Exchange(
@@ -235,7 +240,7 @@ def _server(data: bytes) -> None:
         thread = threading.Thread(target=_answer, args=(listener, data))
         thread.start()
         store = _session().store
-        upstream = Upstream({}, patience=Patience(tries=1, connect=2, read=2, backoff=0), local=True)
+        upstream = _upstream()
         try:
             fetch(
                 f"http://127.0.0.1:{port}/file",

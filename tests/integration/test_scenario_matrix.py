@@ -22,7 +22,7 @@ import generated
 import pages
 import pytest
 import yaml
-from trees import Node, Tree, archived_layers, flattened, stored_layers
+from trees import Node, Tree, archived_config, archived_layers, flattened, stored_layers
 from worlds import Layouts, World, make_world, remove_world
 
 from rbuild.image.form import NEWEST
@@ -130,17 +130,31 @@ def base_in_podman(results: Results) -> None:
 @pytest.mark.usefixtures("base_in_podman")
 @pytest.mark.parametrize("name", SMALL)
 def test_the_image_holds_what_podman_put_there(results: Results, name: str, tmp_path: Path) -> None:
-    plain = plain_build(results, SCENARIOS[name], tmp_path)
+    plain, config = plain_build(results, SCENARIOS[name], tmp_path)
     ours = results.tree(name)
     theirs = {path: node for path, node in plain.items() if not is_mount_point(path, node, results.base)}
     assert ours.keys() - theirs.keys() == set()
     assert theirs.keys() - ours.keys() == set()
     different = {path for path, node in ours.items() if node.bare() != theirs[path].bare()}
     assert {path: (ours[path], theirs[path]) for path in different} == {}
+    assert execution(results.config(name)) == execution(config)
 
 
-def plain_build(results: Results, scenario: Scenario, folder: Path) -> Tree:
-    """What `podman build` makes of a scenario, without rbuild."""
+def execution(config: dict[str, Any]) -> dict[str, Any]:
+    """How a container of an image is run; what is empty, and the builder's own label, left out."""
+    found = {key: value for key, value in config["config"].items() if value and key in EXECUTION}
+    labels = {name: text for name, text in found.pop("Labels", {}).items() if name != "io.buildah.version"}
+    return {"WorkingDir": "/", **found, "Labels": labels}
+
+
+EXECUTION = {
+    *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "OnBuild", "Shell", "StopSignal"),
+    *("User", "Volumes", "WorkingDir"),
+}
+
+
+def plain_build(results: Results, scenario: Scenario, folder: Path) -> tuple[Tree, dict[str, Any]]:
+    """What `podman build` makes of a scenario without rbuild: the tree, the configuration."""
     project = results.world.project
     containerfile = project / scenario.name / "Containerfile"
     if PODMAN < (5, 0, 0):
@@ -176,8 +190,9 @@ def plain_build(results: Results, scenario: Scenario, folder: Path) -> Tree:
     results.world.podman("save", "--quiet", "--format", "docker-archive", "--output", str(archive), "plain")
     skipped = is_on_base(scenario.name)
     tree = flattened(archived_layers(archive, skipped=skipped), results.base if skipped else None)
+    config = archived_config(archive)
     archive.unlink()
-    return tree
+    return tree, config
 
 
 def is_on_base(name: str) -> bool:

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import zstandard
 
@@ -90,6 +90,17 @@ def archived_layers(archive: Path, *, skipped: int) -> Iterator[IO[bytes]]:
             file = tar.extractfile(name)
             assert file
             yield file
+
+
+def archived_config(archive: Path) -> dict[str, Any]:
+    """The configuration of the image in a docker-archive."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest
+        file = tar.extractfile(json.load(manifest)[0]["Config"])
+        assert file
+        config: dict[str, Any] = json.load(file)
+    return config
 
 
 def _apply(layer: IO[bytes], tree: dict[str, Node]) -> None:

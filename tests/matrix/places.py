@@ -62,7 +62,9 @@ class Place:
 
     def argv(self, user: User, home: Path, command: Sequence[str]) -> list[str]:
         etc, mnt = self.kept / "etc", self.kept / "mnt"
-        namespaces = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+        # Whoever kills the matrix ends this as well, and with it everything in the namespaces.
+        namespaces = ["setpriv", "--pdeathsig", "KILL", "--"]
+        namespaces += ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
         enter = [str(HERE / "enter"), str(self.root), str(etc), str(mnt), str(home), str(user.uid)]
         return [*namespaces, "--", *enter, *command]
 

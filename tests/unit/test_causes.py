@@ -116,6 +116,12 @@ SHOWN = {
             format="pyc",
             part="code",
         ),
+        binary(
+            b"/\0/tmp/tmp.jEKUYgTmjg/main.c\0/tmp/tmp.jEKUYgTmjg\0",
+            b"/tmp/tmp.ywWuNYp3uT/main.c\0/\0/tmp/tmp.ywWuNYp3uT\0",
+            format="elf",
+            part=".debug_line_str",
+        ),
         text("src=/home/alice/proj/x.c\n", "src=/home/bob/proj/x.c\n"),
     ],
     "database-pages": [
@@ -313,6 +319,7 @@ UNKNOWN = [
     text("one\n", "two\n", instruction="ADD --checksum=sha256:12 https://example.org/x /srv/file"),
     binary(b"\1\2\3", b"\1\2\4"),
     binary(b"\x90\x90", b"\x91\x90", format="elf", part=".text"),
+    binary(b"/usr/a1/x\0one\0", b"two\0/usr/a1/x\0", format="elf", part=".debug_str"),
     binary(b"\x90/usr/a1/x", b"\x90/usr/b2/x", format="elf", part=".text"),
     fields("sqlite", ("SQLite version", "3040001", "3046001"), part="header"),
     text("\n", ""),

@@ -37,3 +37,18 @@ def test_a_needed_from_scratch_can_be_given_another_name() -> None:
     assert rendered[6] == "FROM localhost/empty:1 AS root"
     assert rendered[4] == "FROM scratch AS unneeded"
     assert render(file, {}).decode().splitlines()[6] == "FROM ${EMPTY} AS root"
+
+
+def test_what_a_target_triggers_is_done_by_the_one_that_is_from_it() -> None:
+    text = "FROM x AS a\nONBUILD ENV A=1\nRUN a\nFROM a AS b\nRUN b\nFROM b\nONBUILD ENV B=1\nRUN c\n"
+    chain = image_chain(parse(text.encode(), "C"), build_args={}, platform="linux/amd64", target=None)
+    done = [(one.keyword, one.original) for one in chain.instructions]
+    assert done == [
+        ("ONBUILD", "ONBUILD ENV A=1"),
+        ("RUN", "RUN a"),
+        ("ENV", "ONBUILD ENV A=1"),
+        ("RUN", "RUN b"),
+        ("ONBUILD", "ONBUILD ENV B=1"),
+        ("RUN", "RUN c"),
+    ]
+    assert variables_set(chain.instructions, "\\") == {"A"}

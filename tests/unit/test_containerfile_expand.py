@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rbuild.containerfile.expand import (
     ImageUse,
     args_used,
+    checksums,
     find_target,
     image_uses,
     needed_targets,
@@ -18,6 +19,7 @@ from rbuild.containerfile.expand import (
 from rbuild.containerfile.model import Containerfile
 from rbuild.containerfile.parse import parse
 from rbuild.containerfile.variables import expand
+from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError
 
 
@@ -192,3 +194,32 @@ def test_sources_and_remote_adds() -> None:
         ("COPY", "b*", 9),
     ]
     assert [source.line for source in remote_adds(file, build_args={})] == [3, 7]
+
+
+def test_args_of_a_trigger_are_used() -> None:
+    assert "LATER" in args_used(parsed("FROM x\nONBUILD ARG LATER=1\n"))
+
+
+def test_checksums_of_urls() -> None:
+    one, two = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    text = (
+        f"FROM x AS parent\nENV SITE=http://site\nADD --checksum={one} $SITE/a /a\nFROM parent\nARG SUM\n"
+        'ADD --chown=1 --checksum=$SUM ["${SITE}/b", "/b"]\nADD $SITE/c /c\n'
+        "FROM x AS unneeded\nADD --checksum=none http://site/d /d\n"
+    )
+    found = checksums(parsed(text), build_args={"SUM": two}, target="1")
+    assert found == {"http://site/a": Digest.parse(one), "http://site/b": Digest.parse(two)}
+
+
+@pytest.mark.parametrize(
+    "add", ["--checksum http://a /b", "--checksum=md5:00 http://a /b", "--checksum=sha256:00 http://a /b"]
+)
+def test_checksums_that_are_none(add: str) -> None:
+    with pytest.raises(RbuildError, match="not a sha256"):
+        checksums(parsed(f"FROM x\nADD {add}\n"), build_args={})
+
+
+@pytest.mark.parametrize("sources", ["file", "http://a http://b", "http://a file", "git://a"])
+def test_a_checksum_goes_with_one_url(sources: str) -> None:
+    with pytest.raises(RbuildError, match="goes with one http or https URL"):
+        checksums(parsed(f"FROM x\nADD --checksum=sha256:{'0' * 64} {sources} /to/\n"), build_args={})

@@ -83,6 +83,29 @@ def test_every_url_of_an_add_is_led_through_the_gateway() -> None:
     )
 
 
+def test_a_secret_is_required_in_words_that_every_buildah_reads() -> None:
+    text = (
+        "FROM a\nRUN --mount=type=secret,id=required,required --mount='required,type=secret,id=b' required\n"
+        "RUN --mount=type=secret,id=c,required=false,target=/required x\n"
+    )
+    assert rendered(text) == (
+        "FROM localhost/pin-0\nRUN --mount=type=secret,id=required,required=true "
+        "--mount='required=true,type=secret,id=b' required\n"
+        "RUN --mount=type=secret,id=c,required=false,target=/required x\n"
+    )
+
+
+def test_a_checksum_is_not_for_podman() -> None:
+    text = (
+        "FROM a\nADD --checksum=sha256:00 --chown=1 http://b /c\nADD --chmod=644 \\\n  --checksum=$SUM \\\n"
+        "  http://b /c\nONBUILD ADD --checksum=sha256:00 http://b /c\n"
+    )
+    assert rendered(text) == (
+        "FROM localhost/pin-0\nADD  --chown=1 http://b /c\nADD --chmod=644 \\\n   \\\n"
+        "  http://b /c\nONBUILD ADD --checksum=sha256:00 http://b /c\n"
+    )
+
+
 def test_a_cache_is_not_locked() -> None:
     text = (
         "FROM a\nRUN --mount=type=cache,target=/c,sharing=locked,mode=0700 sharing=locked\n"

@@ -132,16 +132,15 @@ def test_a_copy_that_is_too_large_or_stands_still_is_ended(
     fake.parent.mkdir()
     fake.write_text('#!/bin/sh\nmkdir "$FOLDER"; head -c 30000000 /dev/zero >"$FOLDER/blob"; exec sleep 60\n')
     fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
     target = tmp_path / "target"
 
     def copy(most: int | None) -> None:
-        environ = {"PATH": "/usr/bin:/bin", "FOLDER": str(target)}
+        environ = {"PATH": f"{fake.parent}:/usr/bin:/bin", "FOLDER": str(target)}
         copy_to_folder("docker://x", target=target, scratch=tmp_path, env=environ, hint="h", most=most)
 
     with pytest.raises(RbuildError, match="more comes than the 1000 bytes"):
         copy(1000)
     target.rename(tmp_path / "before")
     monkeypatch.setattr(skopeo, "_SILENT", 0.5)
-    with pytest.raises(RbuildError, match="nothing has come for 0.5 s"):
+    with pytest.raises(RbuildError, match=r"nothing has come for 0\.5 s"):
         copy(None)

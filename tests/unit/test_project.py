@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rbuild.errors import Problem, RbuildError
 from rbuild.project import Project, load_project
 from rbuild.projectcheck import Kind
-from rbuild.projectfile import Base, Debian, Run
+from rbuild.projectfile import Base, Debian, Run, Secret
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
 
@@ -463,3 +463,25 @@ def test_a_damaged_project_raises_nothing_but_rbuild_error(at: int, length: int,
         load(IRIS[:at] + damage + IRIS[at + length :])
     except RbuildError as error:
         assert error.problems
+
+
+def test_secrets_of_a_stage() -> None:
+    text = stages("  a:\n    secrets: {pip.conf: {file: private/pip.conf}, token: {env: TOKEN}}\n")
+    assert load(text).stages["a"].secrets == {
+        "pip.conf": Secret(file=RelativePath("private/pip.conf")),
+        "token": Secret(env="TOKEN"),
+    }
+
+
+def test_secrets_that_make_no_sense() -> None:
+    found = problems(
+        stages(
+            "  a:\n    secrets:\n      none: {}\n      both: {env: A, file: b}\n      out: {file: ../x}\n"
+            "      a=b: {env: A}\n      name: {env: 1A}\n"
+        )
+    )
+    said = {place.rpartition(".")[2]: problem.what for place, problem in found.items()}
+    assert said["none"] == "does not say where its value is"
+    assert said["both"] == "is in more than one place: env and file"
+    assert any("is not a name of letters, digits, '_', '.' and '-': 'a=b'" in what for what in said.values())
+    assert len(found) == 5

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rbuild.projectfile import Base, Debian, ProjectFile, Run, StageFile
+from rbuild.projectfile import Base, Debian, ProjectFile, Run, Secret, StageFile
 from rbuild.schema import schema
 
 
@@ -23,7 +23,7 @@ def objects(part: Any) -> Iterator[dict[str, Any]]:
 def test_every_key_of_the_file_is_there_and_described() -> None:
     made = schema()
     parts = {"ProjectFile": made, **made["$defs"]}
-    for kind in (ProjectFile, StageFile, Run, Base, Debian):
+    for kind in (ProjectFile, StageFile, Run, Secret, Base, Debian):
         part = parts[kind.__name__]
         assert part["title"] and part["description"]
         assert part["additionalProperties"] is False

@@ -17,7 +17,11 @@ from rbuild.containerfile.expand import (
 )
 from rbuild.containerfile.model import BuildTarget, Containerfile, Instruction, Span
 
-_LOCKED = re.compile(r"\bsharing=(locked)\b")
+# Words of a RUN's --mount that Buildah 1.28 has a problem with, and what says the same.
+_MOUNT_WORDS = (
+    (re.compile(r"\bsharing=(locked)\b"), "shared"),
+    (re.compile(r"(?:,|--mount=)[\"']?(required)(?![\w=-])"), "required=true"),
+)
 # Nothing in it that the builder would expand, unquote or split.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*\Z")
 
@@ -38,8 +42,9 @@ def render(
     a target through a variable, or in other upper and lower case, is written out, because Buildah 1.28 only
     builds targets that it finds by their plain name. `ADD --checksum`, which Podman 4 does not know, goes:
     see `checksums`. A cache that is shared is not locked, since no other build has the same one: the lock of
-    Buildah 1.28 is a file in it. Before every URL of an ADD comes `gateway`, since Buildah 1.38 and 1.39 ask
-    no proxy (https://github.com/containers/buildah/issues/5869). Every other byte stays as it is.
+    Buildah 1.28 is a file in it. A bare `required` of a secret, at which that panics, gets its value. Before
+    every URL of an ADD comes `gateway`, since Buildah 1.38 and 1.39 ask no proxy
+    (https://github.com/containers/buildah/issues/5869). Every other byte stays as it is.
 
     `build_args` and `platform` must be those that the image uses were found with. Raises as `resolve`.
     """
@@ -59,7 +64,7 @@ def render(
             if instruction.keyword == "ADD":
                 _drop_checksum(instruction, editor)
             elif instruction.keyword == "RUN":
-                _share_caches(instruction, editor)
+                _reword_mounts(instruction, editor)
     for unneeded in containerfile.targets:
         if unneeded.index not in resolution.needed:
             _blank(unneeded, editor)
@@ -94,15 +99,18 @@ def _drop_checksum(instruction: Instruction, editor: _Editor) -> None:
                 editor.insert(span, "")
 
 
-def _share_caches(instruction: Instruction, editor: _Editor) -> None:
+def _reword_mounts(instruction: Instruction, editor: _Editor) -> None:
     for flag in instruction.flags:
+        if flag.name != "mount":
+            continue
         text = instruction.original[flag.start : flag.end]
-        if flag.name == "mount" and (found := _LOCKED.search(text)):
-            start = flag.start + found.start(1)
-            *earlier, last = instruction.spans(start, start + len(found[1]))
-            for span in earlier:
-                editor.insert(span, "")
-            editor.insert(last, "shared")
+        for word, otherwise in _MOUNT_WORDS:
+            if found := word.search(text):
+                start = flag.start + found.start(1)
+                *earlier, last = instruction.spans(start, start + len(found[1]))
+                for span in earlier:
+                    editor.insert(span, "")
+                editor.insert(last, otherwise)
 
 
 class _Editor:

@@ -173,7 +173,7 @@ def _secrets_that_do_not_fit(workspace: Workspace, stage: Stage, used: Iterable[
     for mount in asked:
         if mount.is_required and mount.name not in stage.secrets:
             yield Problem(
-                what=f"the secret {mount.name!r} is required, and {PROJECT_FILE} does not say where it is",
+                what=f"the secret {mount.name!r} is required, and {PROJECT_FILE} does not say where",
                 where=Where(file=str(stage.containerfile), line=mount.line),
                 hint=f"add it to stages.{stage.name}.secrets: {mount.name}: {{env: NAME}}, or {{file: PATH}}",
             )

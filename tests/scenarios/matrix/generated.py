@@ -48,7 +48,7 @@ def plain_tar() -> bytes:
 
 
 def _archives(context: Path) -> None:
-    """What a packed archive's bytes are depends on the library at hand: they may be unpacked, never copied."""
+    """The bytes of a packed archive depend on the library at hand: it may be unpacked, never copied."""
     tar = plain_tar()
     (context / "plain.tar").write_bytes(tar)
     (context / "packed.tar.gz").write_bytes(gzip.compress(tar, mtime=0))

@@ -29,6 +29,7 @@ _OF_PLACES: tuple[tuple[Cause, Callable[[Evidence], str | None]], ...] = (
     (catalogue.ARCHIVE_MEMBER_TIMES, formats.archive_member_times),
     (catalogue.BUILD_DATE, formats.png_time),
     (catalogue.BUILD_PATH, formats.build_id),
+    (catalogue.BUILD_PATH, formats.debug_paths),
     (catalogue.DATABASE_PAGES, formats.database_pages),
     (catalogue.GIT_METADATA, knownfiles.git_metadata),
     (catalogue.PACKAGE_LEFTOVERS, knownfiles.package_leftovers),

@@ -5,10 +5,11 @@ Each rule takes the evidence, and gives what showed its cause as a sentence, or 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from rbuild.compare.causes.extrafields import UNIX_TIME, extra_fields
-from rbuild.compare.causes.wording import said
+from rbuild.compare.causes.wording import said, values
 from rbuild.compare.evidence import Evidence
 from rbuild.compare.model import Change
 
@@ -23,6 +24,8 @@ _MAGICS = (
 )
 _COUNTERS = {"change counter", "version valid for", "pages", "free pages", "schema cookie"}
 
+_STRING_SECTIONS = (".debug_str", ".debug_line_str")
+_ABSOLUTE = re.compile(rb"/[^\0\n]{1,4096}")
 _ID_SECTIONS = {".note.gnu.build-id": "the build id", ".note.go.buildid": "Go's build id"}
 
 
@@ -108,3 +111,17 @@ def build_id(evidence: Evidence) -> str | None:
 
 def _when(data: bytes) -> str:
     return datetime.fromtimestamp(int.from_bytes(data, "little"), UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def debug_paths(evidence: Evidence) -> str | None:
+    """Strings of debug information, of which all that differ are absolute paths.
+
+    The linker orders them by their hashes: it is the strings that are compared, not what stands at one offset.
+    """
+    if evidence.format != "elf" or evidence.part not in _STRING_SECTIONS or evidence.start:
+        return None
+    a, b = (set(side.split(b"\0")) for side in (evidence.a, evidence.b))
+    only_a, only_b = sorted(a - b), sorted(b - a)
+    if not only_a or len(only_a) != len(only_b) or not all(map(_ABSOLUTE.fullmatch, only_a + only_b)):
+        return None
+    return f"section {evidence.part} holds {values(only_a[-1], only_b[-1])}"
