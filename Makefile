@@ -2,7 +2,7 @@
 # As root: scripts/as-user installs packages, and runs the same target as an unprivileged user.
 
 TARGETS := all test unit lint bench fuzz setup
-.PHONY: $(TARGETS) clean
+.PHONY: $(TARGETS) matrix clean
 
 ifeq ($(shell id -u),0)
 
@@ -39,6 +39,12 @@ setup:
 	@scripts/venv
 
 endif
+
+# Every Podman, driver and isolation, as root for the mount namespaces that other Podmans and users are in:
+# see tests/matrix/run.py; MATRIX="--quick" and the like are its options.
+matrix:
+	@[ "$$(id -u)" -ne 0 ] || scripts/packages
+	/usr/bin/python3 tests/matrix/run.py $(MATRIX)
 
 clean:
 	rm -rf .venv out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -21,9 +21,9 @@ import time
 from pathlib import Path
 
 from rbuild.image.codec import DEFAULT
+from rbuild.image.form import NEWEST
 from rbuild.image.index import Tree
 from rbuild.image.layer import canonical_layer
-from rbuild.image.form import NEWEST
 from rbuild.image.normalise import normalisers
 
 MEGABYTES = 400

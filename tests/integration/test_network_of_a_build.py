@@ -4,11 +4,14 @@ is said when it cannot be had. The other side is a server of our own, whose page
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -275,3 +278,39 @@ def test_a_stale_lock_under_locked_fails_before_anything_is_built(
     assert done.returncode == 1
     assert "stage reads is out of date (file: late.txt changed)" in done.stderr
     assert world.podman("images", "--all", "--quiet") == images
+
+
+UPDATES = """\
+FROM localhost/base:1
+RUN rm -rf /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] {archive} ./' > /etc/apt/sources.list && \\
+    apt-get -o APT::Update::Error-Mode=any update
+"""
+
+
+def test_a_package_index_that_has_expired_is_replayed(world: World, layouts: Layouts, site: Site) -> None:
+    """Years later the same bytes are no staler than they were for the image that is to come out again."""
+    bases = layouts.install(world, "python", ("localhost/base:1",))
+    now = time.time()
+    packages = b""
+    ends = now + 30
+    site.pages["/debian/Packages"] = packages
+    site.pages["/debian/Release"] = (
+        f"Date: {formatdate(now, usegmt=True)}\nValid-Until: {formatdate(ends, usegmt=True)}\n"
+        f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages\n"
+    ).encode()
+    stages = {"updates": {"containerfile": "Containerfile", "context": "context"}}
+    world.write(
+        {
+            "Containerfile": UPDATES.format(archive=site.url("/debian")),
+            "context/.keep": "",
+            "rbuild.yaml": project_file(bases, stages),
+        }
+    )
+    world.ok("all")
+    time.sleep(max(0, ends + 1 - time.time()))
+    (verified,) = world.json("verify")
+    assert verified["verdict"] == "identical"
+    # To record anew is another matter: who asks for newer packages is told that there are none.
+    done = world.rbuild("lock", "--upgrade")
+    assert done.returncode != 0
+    assert "is expired" in done.stderr or "is not valid" in done.stderr

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,20 @@ def snapshot(place: Place) -> None:
 
 def scenarios(place: Place, cache: Path) -> dict[str, Any]:
     """The scenarios that there are, each with the first Podman that can build it, and their variables."""
-    return _record(place, cache, "none", "list")
+    listed: dict[str, Any] = _record(place, cache, "none", "list")
+    return listed
+
+
+def share_base(host: Place, others: Iterable[Place], cache: Path) -> None:
+    """Make the base of the scenarios, and give it to the recorders in other places."""
+    _record(host, cache, "base", "base")
+    tiny = _home(host, cache) / "tiny"
+    for place in others:
+        target = _home(place, cache) / "tiny"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(tiny, target)
+        for path in (target.parent, target, *target.rglob("*")):
+            os.chown(path, RECORDER.uid, RECORDER.uid)
 
 
 def record(
@@ -130,26 +142,3 @@ class Blobs:
                     kept.chmod(0o444)
                 if not (target / name).exists():
                     os.link(kept, target / name)
-
-
-def came_out_as(said: str) -> str | None:
-    """The digest of an image that was built otherwise than locked, from rbuild's message."""
-    found = re.search(r"came out as (sha256:[0-9a-f]{64})", said)
-    return found[1] if found else None
-
-
-def layout_of(digest: str, store: Path, target: Path) -> None:
-    """Copy an image out of a store, as an OCI layout."""
-    blobs = target / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def take(name: str) -> Path:
-        return Path(shutil.copy(store / "blobs" / "sha256" / name.removeprefix("sha256:"), blobs))
-
-    manifest = take(digest)
-    document = json.loads(manifest.read_bytes())
-    for part in (document["config"], *document["layers"]):
-        take(part["digest"])
-    descriptor = {"mediaType": document["mediaType"], "digest": digest, "size": manifest.stat().st_size}
-    (target / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (target / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))

@@ -1,6 +1,7 @@
 """Runs inside a place, as an ordinary user: lays a project out, records it, and says what came out.
 
     record.py list              the scenarios, and the variables that their builds need
+    record.py base              the base of the scenarios, in ~/tiny
     record.py iris FOLDER       the project's own pipeline, in ~/FOLDER
     record.py scenarios FOLDER NAME…
 
@@ -41,8 +42,6 @@ def iris(folder: Path) -> None:
 
 def lay_out(folder: Path, names: list[str]) -> None:
     tiny = Path.home() / "tiny"
-    if not tiny.exists():
-        make_tiny(tiny)
     with pages.served() as url:
         scenarios.lay_out(folder, tiny, names, url=url)
         for name in names:
@@ -118,6 +117,11 @@ def main() -> None:
                 name: {"podman": one.podman, "small": one.small} for name, one in scenarios.SCENARIOS.items()
             }
             print(json.dumps({"scenarios": known, "environment": dict(scenarios.ENVIRONMENT)}))
+            return
+        case ["base"]:
+            if not (tiny := Path.home() / "tiny").exists():
+                make_tiny(tiny)
+            print(json.dumps(None))
             return
         case [kind, name, *chosen]:
             folder = Path.home() / name

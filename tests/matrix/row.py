@@ -88,6 +88,8 @@ def write_anew(project: Path) -> None:
 
 def rbuild(project: Path, row: dict[str, str], own: dict[str, str]) -> dict[str, Any]:
     """One `rbuild all`: nothing may leave the host, and nothing in the lock may change."""
+    shutil.rmtree(STORE / "logs")
+    (STORE / "logs").mkdir()
     argv = [sys.executable, "-m", "rbuild", "all", "--offline", "--locked", "--json", "--jobs", row["jobs"]]
     if row["cpus"] == "1":
         argv = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), *argv]
@@ -118,12 +120,10 @@ def main() -> None:
         name = project["name"]
         folder = check_out(name, row)
         runs[name] = [rbuild(folder, row, project["env"])]
-        if row["cache"] == "warm":
+        if row["cache"] == "warm" and runs[name][0]["code"] == 0:
             # Podman keeps its layers, rbuild forgets its images: all steps come from the cache.
             for blob in set(BLOBS.iterdir()) - given:
                 blob.unlink()
-            shutil.rmtree(STORE / "logs")
-            (STORE / "logs").mkdir()
             runs[name].append(rbuild(folder, row, project["env"]))
     print(json.dumps(runs))
 

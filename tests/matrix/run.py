@@ -16,6 +16,8 @@ import argparse
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 import time
@@ -26,8 +28,9 @@ from typing import Any
 import fixtures
 import table
 from axes import DRIVERS, ISOLATIONS, PODMANS, Engine, Row, engines, plan
-from fixtures import Blobs, Project, came_out_as, layout_of
-from outcome import Outcome
+from differences import came_out_as, keep
+from fixtures import Blobs, Project
+from outcome import Outcome, read_journal, write_journal
 from places import CHECKOUT, USERS, Place, prepare
 from probe import Versions, refusal, versions
 
@@ -114,6 +117,8 @@ def record(
     needs: dict[tuple[int, ...], list[str]] = {}
     for name in filter(None, names):
         needs.setdefault(tuple(listed["scenarios"][name]["podman"]), []).append(name)
+    if needs:
+        fixtures.share_base(places["host"], (one for one in places.values() if one.name != "host"), cache)
     projects = []
     for podman, some in sorted(needs.items()):
         able = [place for name, place in places.items() if known[name].podman >= podman]
@@ -154,7 +159,7 @@ def run_all(
     done: list[Outcome] = []
     for number, row in enumerate(rows, 1):
         say(f"row {number} of {len(rows)}: {row}")
-        outcome = earlier.get(str(row)) or run_row(row, places[row["podman"]], known, projects, blobs, cache)
+        outcome = earlier.get(str(row)) or run_row(row, places, known, projects, blobs, cache)
         done.append(outcome)
         bad = outcome.differing or outcome.failures
         say(f"  {outcome.builds} builds, {outcome.cached} steps from the cache, {outcome.seconds:.0f} s")
@@ -165,18 +170,27 @@ def run_all(
             say(f"  DIFFERENT: {one}")
         for one in outcome.failures:
             say(f"  FAILED: {one}")
-        scenario = sorted({one.partition("/")[2] for one in outcome.differing if not one.startswith("iris/")})
-        only = "".join(f" --scenario {name}" for name in scenario)
-        iris = "" if any(one.startswith("iris/") for one in outcome.differing) else " --no-iris"
-        say(f"  to repeat it: {sys.executable} {sys.argv[0]} --row '{row}'{only}{iris}")
+        say(f"  to repeat it: {shlex.join(repetition(outcome, chosen))}")
         if not chosen.keep_going:
             break
     return done
 
 
+def repetition(outcome: Outcome, chosen: argparse.Namespace) -> list[str]:
+    """The command that builds what went wrong, and nothing else, under the same conditions."""
+    wrong = [*outcome.differing, *outcome.failures]
+    argv = [sys.executable, sys.argv[0], "--cache", str(chosen.cache), "--row", str(outcome.row)]
+    if chosen.roots:
+        argv += ["--roots", str(chosen.roots)]
+    found = [re.match(r"scenarios[^/]*/([a-z-]+)", one) for one in wrong]
+    for name in sorted({one[1] for one in found if one}):
+        argv += ["--scenario", name]
+    return argv if any(one.startswith("iris/") for one in wrong) else [*argv, "--no-iris"]
+
+
 def run_row(
     row: Row,
-    place: Place,
+    places: dict[str, Place],
     known: dict[str, Versions],
     projects: Sequence[Project],
     blobs: Blobs,
@@ -203,7 +217,7 @@ def run_row(
     command = [fixtures.PYTHON, "/mnt/tests/matrix/row.py", json.dumps(specification)]
     outcome = Outcome(row)
     started = time.monotonic()
-    done = place.run(user, homes, command, timeout=3600)
+    done = places[row["podman"]].run(user, homes, command, timeout=3600)
     outcome.seconds = time.monotonic() - started
     if done.returncode != 0:
         outcome.failures.append(f"{done.stdout}{done.stderr}"[-4000:])
@@ -214,7 +228,8 @@ def run_row(
         for run in runs[project.name]:
             judge(outcome, project, run, able=able)
     if outcome.differing:
-        keep(outcome, projects, runs, store, cache)
+        for line in keep(row, projects, runs, store, places["host"], cache):
+            say(f"  {line}")
     if not outcome.failures:
         shutil.rmtree(homes, ignore_errors=True)
     return outcome
@@ -243,27 +258,6 @@ def judge(outcome: Outcome, project: Project, run: dict[str, Any], *, able: bool
             outcome.failures.append(f"{name}: {stage['outcome']}: {said[-3000:]}")
 
 
-def keep(
-    outcome: Outcome, projects: Sequence[Project], runs: dict[str, Any], store: Path, cache: Path
-) -> None:
-    """Keep what differs, and what it should have been, as OCI layouts."""
-    name = hashlib.sha256(str(outcome.row).encode()).hexdigest()[:12]
-    folder = cache / "different" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    for project in projects:
-        for run in runs[project.name]:
-            for stage in run["stages"]:
-                built = came_out_as(json.dumps(stage["error"]))
-                target = folder / project.name / stage["stage"]
-                if built and not target.exists():
-                    layout_of(project.stages[stage["stage"]], project.store, target / "locked")
-                    try:
-                        layout_of(built, store, target / "built")
-                    except FileNotFoundError:
-                        shutil.rmtree(target / "built")
-                    say(f"  kept in {target}: rbuild diff oci:{target}/locked oci:{target}/built")
-
-
 def fingerprint(places: dict[str, Place], projects: Sequence[Project]) -> str:
     """What a row's outcome holds for: rbuild's code, the matrix's, and what is built."""
     total = hashlib.sha256()
@@ -274,23 +268,6 @@ def fingerprint(places: dict[str, Place], projects: Sequence[Project]) -> str:
     for project in projects:
         total.update(json.dumps(dict(project.stages), sort_keys=True).encode())
     return total.hexdigest()[:16]
-
-
-def read_journal(path: Path) -> dict[str, Outcome]:
-    if not path.exists():
-        return {}
-    found = {}
-    for line in path.read_text().splitlines():
-        values = json.loads(line)
-        found[values["row"]] = Outcome(**{**values, "row": Row.parse(values["row"])})
-    return found
-
-
-def write_journal(path: Path, outcome: Outcome) -> None:
-    path.parent.mkdir(exist_ok=True)
-    values = {name: getattr(outcome, name) for name in outcome.__slots__}
-    with path.open("a") as file:
-        file.write(json.dumps({**values, "row": str(outcome.row)}) + "\n")
 
 
 if __name__ == "__main__":

@@ -34,17 +34,16 @@ def markdown(
     stages = [f"{project.name}/{stage}" for project in projects for stage in project.stages]
     engines = {one.row.engine for one in outcomes}
     parts = [
-        f"**{builds} builds of {len(stages)} stages, {differing} digests that differ from the lock"
-        f"{f', {failed} failures' if failed else ''}**; {len(outcomes)} rows over {len(engines)} combinations of "
-        f"Podman, storage driver and isolation; {seconds / 60:.0f} minutes on {os.cpu_count()} CPUs, "
-        f"Linux {os.uname().release.partition('-')[0]}.",
+        f"**{builds} builds of {len(stages)} stages; {differing} digests differ from the lock"
+        f"{f'; {failed} failures' if failed else ''}.**",
         _wrapped(
-            "Every combination of Podman, storage driver and isolation that the host can run is in the table. "
-            "The full product with all other conditions would be "
-            f"{len(engines) * _product():,} rows; instead, these vary along so that every two values of any two "
-            "columns occur together in some row (a pairwise covering array). What only three conditions "
-            "together would change can slip through. `warm` rows build everything twice, the second time from "
-            "Podman's layer cache."
+            f"{len(outcomes)} rows over {len(engines)} combinations of Podman, storage driver and isolation, "
+            f"every one that the host can run; {seconds / 60:.0f} minutes on {os.cpu_count()} CPUs, "
+            f"Linux {os.uname().release.partition('-')[0]}. The full product with all other conditions would "
+            f"be {len(engines) * _product():,} rows; instead, these vary along so that every two values of "
+            "any two columns occur together in some row (a pairwise covering array). What only three "
+            "conditions together would change can slip through. `warm` rows build everything twice, the "
+            "second time from Podman's layer cache."
         ),
         _table(
             ["", *(_system(name) for name in known)],

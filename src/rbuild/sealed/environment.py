@@ -29,6 +29,8 @@ _TRUST = {
 }
 _WGETRC = f"ca_certificate = {_CA}\n"
 _APT_CONF = f'Acquire::https::CAInfo "{_CA}";\n'
+# An index that is replayed may be years old, and is what the image was made of.
+_APT_REPLAY = 'Acquire::Check-Date "false";\nAcquire::Check-Valid-Until "false";\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +64,14 @@ def variables(epoch: int, clock: Clock | None = None) -> Mapping[str, str]:
     }
 
 
-def write_mount(folder: Path, certificate: bytes, clock: Clock | None = None) -> None:
-    """Fill the folder that is mounted at MOUNT."""
+def write_mount(folder: Path, certificate: bytes, *, replays: bool, clock: Clock | None = None) -> None:
+    """Fill the folder that is mounted at MOUNT; `replays`: some of what the build reads is recorded."""
     folder.mkdir()
+    apt_conf = _APT_CONF + (_APT_REPLAY if replays else "")
     for name, data in (
         ("ca.pem", certificate),
         ("wgetrc", _WGETRC.encode()),
-        ("apt.conf", _APT_CONF.encode()),
+        ("apt.conf", apt_conf.encode()),
     ):
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o644)

@@ -308,7 +308,12 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
     (scratch / "Containerfile").write_bytes(rendered)
     copy_to(job.source.context, scratch / "context", epoch=job.inputs.epoch)
     authority = Authority()
-    environment.write_mount(scratch / "mount", authority.certificate_pem, job.clock)
+    environment.write_mount(
+        scratch / "mount",
+        authority.certificate_pem,
+        replays=bool(job.locked.responses),
+        clock=job.clock,
+    )
     secrets, variables = job.secrets.hand_over(scratch / "secrets")
     build = Build(
         containerfile=scratch / "Containerfile",

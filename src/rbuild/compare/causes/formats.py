@@ -116,7 +116,7 @@ def _when(data: bytes) -> str:
 def debug_paths(evidence: Evidence) -> str | None:
     """Strings of debug information, of which all that differ are absolute paths.
 
-    The linker orders them by their hashes: it is the strings that are compared, not what stands at one offset.
+    The linker orders them by their hashes: what counts is the strings, not what stands at one offset.
     """
     if evidence.format != "elf" or evidence.part not in _STRING_SECTIONS or evidence.start:
         return None
