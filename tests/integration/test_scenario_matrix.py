@@ -88,6 +88,7 @@ def results(layouts: Layouts) -> Iterator[Results]:
         found = Results(world, url)
         lay_out(world.project, layouts["tiny"], SMALL, url=url)
         found.recorded = found.ask("all")
+        assert (world.project / "rbuild.lock").exists(), found.said["all"]
         found.locks.append(world.lock)
         world.forget_images()
         for stage in world.lock["stages"].values():

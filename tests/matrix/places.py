@@ -134,7 +134,7 @@ def prepare(name: str, cache: Path, roots: Path) -> Place:
         _bootstrap(SUITES[name], root)
     (place.kept / "etc").mkdir(parents=True, exist_ok=True)
     (place.kept / "mnt").mkdir(exist_ok=True)
-    _write_users(place)
+    _write_etc(place)
     _make_venv(place, cache)
     return place
 
@@ -159,7 +159,8 @@ def mirror() -> str:
     return "http://deb.debian.org/debian"
 
 
-def _write_users(place: Place) -> None:
+def _write_etc(place: Place) -> None:
+    """Write what is laid over the /etc of a place."""
     users = USERS.values()
     lines = {
         "passwd": [f"{user.name}:x:{user.uid}:{user.uid}::/home/{user.name}:/bin/bash" for user in users],
@@ -167,10 +168,16 @@ def _write_users(place: Place) -> None:
         "subuid": [f"{user.name}:{user.first_sub_id}:{user.sub_ids}" for user in users],
     }
     lines["subgid"] = lines["subuid"]
+    etc = place.kept / "etc"
+    if place.name != "host":  # the way to the network is the host's
+        shutil.copy("/etc/resolv.conf", etc)
+        if Path(_BUNDLE).exists():
+            (etc / "ssl" / "certs").mkdir(parents=True, exist_ok=True)
+            shutil.copy(_BUNDLE, etc / "ssl" / "certs")
     for name, own in lines.items():
         # The host's other users stay, but have no subordinate ids here.
         known = (place.root / "etc" / name).read_text().splitlines() if not name.startswith("sub") else []
-        (place.kept / "etc" / name).write_text("\n".join([*known, *own, ""]))
+        (etc / name).write_text("\n".join([*known, *own, ""]))
 
 
 def _make_venv(place: Place, cache: Path) -> None:
