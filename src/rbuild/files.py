@@ -107,16 +107,22 @@ class Scratch:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def runtime_scratch(environment: Callable[[str], str | None], clear: Callable[[Path], None]) -> Scratch:
-    """Scratch folders with short paths, for sockets: of this user alone, gone with the session or the boot.
+def runtime_folder(environment: Callable[[str], str | None], name: str) -> Path:
+    """A folder with a short path: of this user alone, gone with the session or the boot.
 
     Raises OSError, also where another user has taken the name.
     """
     runtime = environment("XDG_RUNTIME_DIR")
-    root = Path(runtime or tempfile.gettempdir()) / f"rbuild-{os.getuid()}"
+    path = Path(runtime or tempfile.gettempdir()) / name
     with contextlib.suppress(FileExistsError):
-        root.mkdir(mode=0o700)
-    status = root.lstat()
+        path.mkdir(mode=0o700)
+    status = path.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o777 != 0o700:
-        raise PermissionError(errno.EPERM, "is not a private folder of this user", str(root))
+        raise PermissionError(errno.EPERM, "is not a private folder of this user", str(path))
+    return path
+
+
+def runtime_scratch(environment: Callable[[str], str | None], clear: Callable[[Path], None]) -> Scratch:
+    """Scratch folders below a `runtime_folder`. Raises OSError as that does."""
+    root = runtime_folder(environment, f"rbuild-{os.getuid()}")
     return Scratch(root, root / "lock", clear)

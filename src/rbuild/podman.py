@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rbuild.errors import RbuildError, Where
-from rbuild.files import runtime_scratch
 from rbuild.process import Process, run
 
 _NO_SPACE = "no space left on device"
@@ -30,7 +29,7 @@ rm -rf -- "$1"
 
 @dataclass(frozen=True, slots=True)
 class Podman:
-    """Podman with one storage: the user's own, or another that `storage_in` describes."""
+    """Podman with one storage: the user's own, or one that podman_storage.py has made."""
 
     env: Mapping[str, str]
     command: tuple[str, ...] = ("podman",)
@@ -197,25 +196,6 @@ def no_space(podman: Podman) -> RbuildError:
         where=Where(file=root),
         hint="podman system df shows what fills it; podman image prune frees the layer caches of old builds",
     )
-
-
-@contextlib.contextmanager
-def storage_in(folder: Path, user: Podman, *, driver: str | None = None) -> Iterator[Podman]:
-    """A Podman with empty storage of its own below `folder`, then gone; by the user's driver or another."""
-    program = ""
-    if driver is None:
-        driver, program, _ = user.graph()
-    root = folder / "storage"
-    with contextlib.ExitStack() as stack:
-        # Podman takes no more than 50 characters for its run root.
-        run_root = stack.enter_context(runtime_scratch(user.env.get, user.remove_tree).folder("run-"))
-        options = [f"overlay.mount_program={program}"] if program else []
-        command = [*user.command, "--root", str(root), "--runroot", str(run_root), "--storage-driver", driver]
-        for option in options:
-            command += ["--storage-opt", option]
-        place = f"[{driver}@{root}+{run_root}{':' if options else ''}{','.join(options)}]"
-        stack.callback(user.remove_tree, root)
-        yield replace(user, command=tuple(command), place=place)
 
 
 def native_platform() -> str:

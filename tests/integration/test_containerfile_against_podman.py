@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from rbuild.containerfile.model import Containerfile
 from rbuild.containerfile.parse import parse
 from rbuild.containerfile.render import render
 from rbuild.containerfile.steps import step_lines
+from rbuild.podman import Podman
 
 CONTAINERFILE = """\
 ARG WHICH=Build
@@ -39,8 +43,8 @@ COPY --from=registry.invalid/tool /f /d
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    storage = tmp_path_factory.mktemp("storage")
+def podman() -> Iterator[list[str]]:
+    storage = Path(tempfile.mkdtemp(prefix="rb-"))  # Podman takes no long path for its run root
     command = [
         "podman",
         "--root",
@@ -55,7 +59,8 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (context / "f").write_text("f\n")
     (context / "Containerfile").write_text("FROM scratch\nCOPY f /f\n")
     subprocess.run([*command, "build", "--quiet", "--tag", "localhost/pin:1", context], check=True)
-    return command
+    yield command
+    Podman(env=os.environ).remove_tree(storage)
 
 
 def build(podman: list[str], file: Containerfile, target: str | None, context: Path) -> list[str]:

@@ -39,12 +39,12 @@ def test_kill_at_fifty_random_moments(world: World, layouts: Layouts) -> None:
             process.wait(chance.uniform(0.05, duration))
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        _, said = process.communicate()
         if process.returncode == 0:
             assert world.digests() == digests
             _force_work(world, chance)
             continue
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode == -signal.SIGKILL, said
         killed += 1
         assert_nothing_runs(world, 5)
         _assert_lock_is_whole(world, digests)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rbuild.ignore import IgnoreRules
+from rbuild.podman import Podman
 
 TREE = [
     ".hidden",
@@ -58,9 +61,10 @@ RULE_FILES = [
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    storage = tmp_path_factory.mktemp("storage")
-    return ["podman", "--root", f"{storage}/root", "--runroot", f"{storage}/run", "--storage-driver", "vfs"]
+def podman() -> Iterator[list[str]]:
+    storage = Path(tempfile.mkdtemp(prefix="rb-"))  # Podman takes no long path for its run root
+    yield ["podman", "--root", f"{storage}/root", "--runroot", f"{storage}/run", "--storage-driver", "vfs"]
+    Podman(env=os.environ).remove_tree(storage)
 
 
 def copied(podman: list[str], context: Path, rules: str, tar: Path) -> set[str]:

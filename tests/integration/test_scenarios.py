@@ -220,4 +220,4 @@ def check_layer(blob: Path, epoch: int) -> None:
 
 
 def test_the_scenarios_are_all_here() -> None:
-    assert {path.name for path in SCENARIOS.iterdir() if path.is_dir()} == {*RUNS, "base", "matrix"}
+    assert {path.name for path in SCENARIOS.iterdir() if path.is_dir()} == {*RUNS, "base", "forms", "matrix"}

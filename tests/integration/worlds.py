@@ -124,9 +124,9 @@ def make_world(folder: Path) -> World:
     project, data = folder / "project", folder / "data"
     project.mkdir()
     data.mkdir(mode=0o700)
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RBUILD_", "SOURCE_DATE"))
-    }
+    # pytest-xdist tells its processes how wide the terminal is.
+    mine = ("RBUILD_", "SOURCE_DATE", "COLUMNS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     return World(project, data, {**kept, "XDG_DATA_HOME": str(data), "NO_COLOR": "1"})
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rbuild.errors import RbuildError
-from rbuild.podman import native_platform, storage_in
+from rbuild.podman import native_platform
+from rbuild.podman_storage import storage_in
 from rbuild.sealed.environment import Clock
 from rbuild.verbs.checkout import checkout
 from rbuild.verbs.rebuild import Setting

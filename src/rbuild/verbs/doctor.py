@@ -246,7 +246,10 @@ def _runtime(host: Host, engine: Engine) -> Check:
 def _storage_driver(engine: Engine) -> Check:
     name = "storage driver"
     if engine.driver == "overlay" and engine.mount_program:
-        return Check(name=name, ok=True, found=f"overlay by {engine.mount_program}")
+        found = (
+            f"overlay by {engine.mount_program}, which builds wrongly: stages are built in the store instead"
+        )
+        return Check(name=name, ok=True, found=found)
     if engine.driver != "vfs":
         return Check(name=name, ok=True, found=engine.driver)
     config = engine.storage_config

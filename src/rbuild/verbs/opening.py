@@ -33,7 +33,8 @@ from rbuild.imagelayouts import (
     refuse_list,
 )
 from rbuild.lock import LOCK_VERSION, Lock, StageLock
-from rbuild.podman import Podman, storage_in
+from rbuild.podman import Podman
+from rbuild.podman_storage import storage_in
 from rbuild.process import run
 from rbuild.project import Stage
 from rbuild.reference import Reference

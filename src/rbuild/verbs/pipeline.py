@@ -20,6 +20,7 @@ from rbuild.image.form import NEWEST
 from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
 from rbuild.podman import Podman
+from rbuild.podman_storage import builder
 from rbuild.process import end_all
 from rbuild.recording import Recording
 from rbuild.reference import Reference
@@ -76,6 +77,7 @@ class Pipeline:
         self._emit = emit
         self._changing = threading.Lock()  # the lock's value, and its file
         self._pinning = threading.Lock()  # one base at a time is resolved or built
+        self._settling = threading.Lock()  # where stages are built
         self._pinned: dict[str, BaseLock] = {}
         self._interrupted = False
         upstream = Upstream(getproxies_environment(), local=workspace.env.get(ALLOW_LOOPBACK) == "1")
@@ -85,8 +87,7 @@ class Pipeline:
             record=not (options.offline or options.locked),
             fetch=not options.offline,
         )
-        layers = LayerCache(workspace.store, workspace.project.name)
-        self._site = Site(workspace.podman, workspace.store, layers)
+        self._own_site: Site | None = None
         self._bases = Bases(
             workspace,
             emit=emit,
@@ -127,6 +128,17 @@ class Pipeline:
         finally:
             pool.shutdown()
             self._session.close()
+
+    @property
+    def _site(self) -> Site:
+        """Where `run` builds; found out when the first stage needs it."""
+        workspace = self._workspace
+        with self._settling:
+            if self._own_site is None:
+                podman = builder(workspace.podman, workspace.store.root)
+                layers = LayerCache(workspace.store, workspace.project.name)
+                self._own_site = Site(podman, workspace.store, layers)
+            return self._own_site
 
     def _done(self, event: StageDone) -> None:
         if not self._interrupted:

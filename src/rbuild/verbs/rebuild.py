@@ -9,7 +9,7 @@ from pathlib import Path
 from rbuild.draft import Draft
 from rbuild.events import Emit
 from rbuild.lock import Lock
-from rbuild.podman import storage_in
+from rbuild.podman_storage import storage_in
 from rbuild.sealed.environment import Clock
 from rbuild.store import Store
 from rbuild.verbs.assessment import Assessment
