@@ -67,6 +67,13 @@ class OutputFormat(Enum):
     GITHUB = "github"
 
 
+class BomFormat(Enum):
+    """What a bill of materials is written as."""
+
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
 class Accepted(Enum):
     """What --accept takes for as good as identical."""
 
@@ -96,6 +103,7 @@ Report = Annotated[
 ]
 
 _MOST_COMPLETED = 100  # files
+_MOST_WARNINGS = 20
 
 _folder = Path()
 
@@ -216,7 +224,7 @@ def verify(
         raise typer.BadParameter(f"--json does not go with --output-format {output_format.value}")
     wanted = OutputFormat.JSON if as_json else output_format
     as_json = wanted is OutputFormat.JSON
-    _check_report(report)
+    _check_folder(report)
     workspace = _workspace()
     with _guarded(workspace, "verify", quiet=quiet, as_json=as_json) as shown:
         found = verb(
@@ -265,7 +273,7 @@ def diff(
     from rbuild.verbs.operands import Transport, parse_operand
     from rbuild.verbs.workspace import open_store, project_root
 
-    _check_report(report)
+    _check_folder(report)
     _refuse_root()
     workspace = _workspace() if project_root(_folder) else None
     store, podman = (workspace.store, workspace.podman) if workspace else open_store(dict(os.environ))
@@ -336,6 +344,49 @@ def images(stages: Stages = None, as_json: AsJson = False) -> None:
     textout.say_images(found)
 
 
+@app.command("sbom")
+def sbom(
+    stage: OneStage,
+    output_format: Annotated[
+        BomFormat, typer.Option("--format", help="CycloneDX 1.6 or SPDX 2.3, as JSON.")
+    ] = BomFormat.CYCLONEDX,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write FILE, not stdout."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what is in the locked image of STAGE as a bill of materials.
+
+    Debian packages, Python distributions and npm packages, by the files in its layers, each with the URL and
+    sha256 that the lock has for it. The same lock gives the same bytes.
+    """
+    from rbuild.events import Note
+    from rbuild.files import write_atomically
+    from rbuild.verbs.sbom import SbomFormat
+    from rbuild.verbs.sbom import sbom as verb
+
+    _check_folder(output)
+    workspace = _workspace()
+    with screen(quiet=False, as_json=as_json) as shown:
+        found = verb(workspace, _chosen(workspace, [stage])[0], SbomFormat(output_format.value))
+        problems = found.summary.problems
+        for problem in problems[:_MOST_WARNINGS]:
+            shown.show(Note(text=str(problem), level="warning"))
+        if problems[_MOST_WARNINGS:]:
+            shown.show(Note(text=f"and {len(problems) - _MOST_WARNINGS} more like these", level="warning"))
+    if output is None:
+        sys.stdout.buffer.write(found.document)
+        return
+    write_atomically(output.absolute(), found.document)
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found.summary)
+    else:
+        textout.say_sbom(found.summary, output)
+
+
 @app.command("run")
 def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Run stages in the order of their needs.
@@ -375,6 +426,73 @@ def shell(
     if argv[:1] == ["--"]:
         del argv[0]
     verb(workspace, _chosen(workspace, [stage])[0], argv, terminal=terminal)
+
+
+@app.command("push")
+def push(
+    stages: Stages = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="REGISTRY",
+            help="Where to, such as quay.io/team; without it, the project's registry.",
+        ),
+    ] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="T", help="A tag, or a template of one; without it, the project's."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move tags that stand for another image, and are not to move.")
+    ] = False,
+    insecure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--insecure", metavar="REGISTRY", help="Do without a certificate that is trusted there."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Push the images that are locked, byte for byte, to registries.
+
+    What a registry has is not sent again. Tags come last, and are read back and compared with the lock.
+    A template may have {stage}, {version} (the project's), {git} (the commit) and {input}.
+    """
+    from rbuild.verbs.push import Request
+    from rbuild.verbs.push import push as verb
+
+    workspace = _workspace()
+    request = Request(
+        to=tuple(to or ()),
+        tags=tuple(tags) if tags else None,
+        force=force,
+        insecure=tuple(insecure or ()),
+    )
+    with screen(quiet=quiet, as_json=as_json) as shown:
+        found = verb(workspace, _chosen(workspace, stages), request, shown.show)
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found)
+    else:
+        textout.say_deliveries(found)
+    errors = [one.error for one in found if one.error]
+    for error in errors:
+        print_error(error, as_json=as_json)
+    if errors:
+        raise typer.Exit(max(error.exit_code for error in errors))
+
+
+@app.command("login")
+def login(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="A registry: quay.io, localhost:5000.")],
+) -> None:
+    """Log in to a registry: hands over to `podman login`."""
+    from rbuild.verbs.login import login as verb
+
+    verb(registry, dict(os.environ))
 
 
 @app.command("doctor")
@@ -453,8 +571,8 @@ def _say_verifications(
             print(github(found, folder=PurePosixPath(inside), accepted=accepted), end="")
 
 
-def _check_report(path: Path | None) -> None:
-    """Refuse a report that could not be written, before all the work for it."""
+def _check_folder(path: Path | None) -> None:
+    """Refuse a file that could not be written, before all the work for it."""
     if path and not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.absolute().parent}")
 

@@ -12,15 +12,20 @@ from rbuild.compare.model import Comparison
 from rbuild.console import say, say_columns
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rbuild.plan import Change
     from rbuild.verbs.build import StageResult
     from rbuild.verbs.deep import DeepFindings
     from rbuild.verbs.doctor import Check
     from rbuild.verbs.images import Image
+    from rbuild.verbs.push import Delivery
     from rbuild.verbs.run import StageRun
+    from rbuild.verbs.sbom import Summary
     from rbuild.verbs.status import StagePlan, Status
 
 _MOST_CHANGES = 10
+_ECOSYSTEMS = {"deb": "Debian packages", "npm": "npm packages", "pypi": "Python distributions"}
 _WIDTH = 100  # columns of text that no terminal shows
 
 
@@ -86,6 +91,19 @@ def say_outputs(found: Sequence[StageRun]) -> None:
             say(f"{one.stage}: {output}")
 
 
+def say_deliveries(found: Sequence[Delivery]) -> None:
+    """What registries have now, an image a line, with what it took."""
+    images = [image for one in found for image in one.images]
+    width = _width(image.stage for image in images)
+    for image in images:
+        blobs = [f"{image.sent} sent ({image.bytes_sent / 1e6:.1f} MB)"] if image.sent else []
+        blobs += [f"{image.mounted} mounted"] if image.mounted else []
+        blobs += [f"{image.skipped} there before"] if image.skipped else []
+        say(f"{image.stage:{width}}  {image.reference}")
+        say(f"{'':{width}}    tags   {', '.join(image.tags) or 'none'}")
+        say(f"{'':{width}}    blobs  {', '.join(blobs)}")
+
+
 def say_checks(found: Sequence[Check]) -> None:
     """What was looked at on this host, with the fix of what is wrong."""
     width = _width(check.name for check in found)
@@ -125,6 +143,13 @@ def say_deep(found: DeepFindings) -> None:
     if found.omitted:
         say("")
         say(f"diffoscope was not asked about {found.omitted} more")
+
+
+def say_sbom(found: Summary, path: Path) -> None:
+    """What a bill of materials has, and where it was written."""
+    counted = ", ".join(f"{_ECOSYSTEMS[kind]}: {count}" for kind, count in found.packages.items())
+    total = sum(found.packages.values())
+    say(f"{path}: {counted or 'no packages'}; {found.pinned} of {total} with URL and sha256 from the lock")
 
 
 def _width(texts: Iterable[str]) -> int:
