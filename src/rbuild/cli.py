@@ -387,6 +387,18 @@ def sbom(
         textout.say_sbom(found.summary, output)
 
 
+@app.command("provenance")
+def provenance(stage: OneStage, as_json: AsJson = False) -> None:
+    """Print how the locked image of STAGE was made: SLSA provenance v1 in an in-toto statement, as JSON.
+
+    It names every base, package and download with its sha256. The same lock gives the same bytes.
+    """
+    from rbuild.verbs.provenance import provenance as verb
+
+    workspace = _workspace()
+    sys.stdout.buffer.write(verb(workspace, _chosen(workspace, [stage])[0]) + b"\n")
+
+
 @app.command("run")
 def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Run stages in the order of their needs.

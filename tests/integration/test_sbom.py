@@ -1,13 +1,15 @@
-"""`rbuild sbom` on an image that a build made."""
+"""`rbuild sbom` and `rbuild provenance` on an image that a build made."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worlds import World, project_file
+from worlds import World, make_world, project_file, remove_world
 
 CONTAINERFILE = "FROM scratch\nCOPY root /\nCOPY later /\n"
 FILES = {
@@ -21,12 +23,16 @@ FILES = {
 }
 
 
-@pytest.fixture
-def built(world: World) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def built() -> Iterator[World]:
+    folder = Path(tempfile.mkdtemp(prefix="rb-"))
+    world = make_world(folder)
     stages = {"app": {"containerfile": "Containerfile", "context": "context"}}
     world.write({"rbuild.yaml": project_file({}, stages), "Containerfile": CONTAINERFILE, **FILES})
     world.ok("build")
     yield world
+    remove_world(world)
+    shutil.rmtree(folder)
 
 
 def test_an_image_has_the_same_bill_each_time(built: World, tmp_path: Path) -> None:
@@ -49,10 +55,20 @@ def test_an_image_has_the_same_bill_each_time(built: World, tmp_path: Path) -> N
     assert json.loads(file.read_text())["spdxVersion"] == "SPDX-2.3"
 
 
-def test_without_lock_or_bytes_there_is_no_bill(built: World) -> None:
-    (built.store / "blobs/sha256" / built.digests()["app"].partition(":")[2]).unlink()
-    done = built.rbuild("sbom", "app")
+def test_without_lock_or_bytes_there_is_no_bill(built: World, tmp_path: Path) -> None:
+    done = built.rbuild("sbom", "app", env={"RBUILD_STORE": str(tmp_path / "store")})
     assert done.returncode == 2 and "hint: rbuild build app" in done.stderr and not done.stdout
-    (built.project / "rbuild.lock").unlink()
-    done = built.rbuild("sbom", "app")
+    shutil.copytree(built.project, tmp_path / "copy", ignore=shutil.ignore_patterns("rbuild.lock"))
+    done = built.rbuild("--project", str(tmp_path / "copy"), "sbom", "app")
     assert done.returncode == 2 and "stage app is not in the lock yet" in done.stderr
+
+
+def test_the_provenance_is_that_of_the_lock(built: World) -> None:
+    said = built.json("provenance", "app")
+    digest = built.digests()["app"]
+    assert said["subject"] == [{"name": "demo/app", "digest": {"sha256": digest.partition(":")[2]}}]
+    definition = said["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["stage"] == "app"
+    assert definition["internalParameters"]["epoch"] == built.lock["stages"]["app"]["epoch"]
+    done = built.rbuild("provenance", "nothing")
+    assert done.returncode == 2 and "nothing" in done.stderr
