@@ -84,7 +84,7 @@ class Repository:
 
     def mount(self, digest: Digest, source: str) -> bool:
         """Take a blob from another repository of the registry; False: it was not to be had there."""
-        path = f"blobs/uploads/?mount={quote(str(digest))}&from={quote(source, safe='')}"
+        path = f"blobs/uploads/?mount={digest}&from={quote(source, safe='')}"
         scopes = (self._scope("pull,push"), f"repository:{source}:pull")
         answer = self._asked(
             "mount a blob", "POST", path, expected=(201, 202, 401, 403, 404, 405), scopes=scopes
@@ -118,7 +118,7 @@ class Repository:
         answer = self._asked(
             "read a manifest",
             "GET",
-            f"manifests/{quote(reference)}",
+            f"manifests/{quote(reference, safe=':')}",
             headers={"Accept": _ACCEPT},
             expected=(200, 404),
         )
@@ -134,7 +134,7 @@ class Repository:
         answer = self._asked(
             "look for a manifest",
             "HEAD",
-            f"manifests/{quote(reference)}",
+            f"manifests/{quote(reference, safe=':')}",
             headers={"Accept": _ACCEPT},
             expected=(200, 404),
         )
@@ -151,7 +151,7 @@ class Repository:
         answer = self._asked(
             "store a manifest",
             "PUT",
-            f"manifests/{quote(reference)}",
+            f"manifests/{quote(reference, safe=':')}",
             headers={"Content-Type": media_type},
             data=data,
             expected=(200, 201, 202),

@@ -20,7 +20,7 @@ from rbuild.registry.patience import Transient
 from rbuild.registry.transport import finish, message, reason
 
 _CHUNK = 1 << 20
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)\Z")
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,15})\Z")
 
 
 class Line(Protocol):
@@ -68,10 +68,8 @@ class Upload:
 
     def advance(self) -> None:
         """Go on from what the registry has. Raises Transient, or RbuildError for a refusal."""
-        if self._place is None:
+        if self._place is None or (self.sent and not self._goes_on()):
             self._begin()
-        elif self.sent:
-            self._ask_how_far()
         if self.confirmed < self._size:
             self._send_rest()
         self._finish()
@@ -86,18 +84,18 @@ class Upload:
         self._moved(response)
         self.confirmed = 0
 
-    def _ask_how_far(self) -> None:
+    def _goes_on(self) -> bool:
+        """Ask how far the session is; False: it is gone, or has nothing."""
         response = self._line.send("GET", self._session(), {}, self._line.pushing)
         finish(response)
         if response.status != 204:
-            self._expired()
+            return False
         self._moved(response)
         found = _RANGE.match(response.headers.get("Range", ""))
         reached = int(found[1]) + 1 if found else 0
         # "0-0" is what registries say of one byte, and of none.
         self.confirmed = reached if 1 < reached <= self._size else 0
-        if not self.confirmed:
-            self._expired()
+        return self.confirmed > 0
 
     def _send_rest(self) -> None:
         start = self.confirmed
