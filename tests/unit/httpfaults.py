@@ -25,15 +25,15 @@ IMPATIENT = Limits(tries=4, most_tries=20, connect=2, read=0.6, backoff=0.01, lo
 class Fault:
     """What befalls the first `times` requests whose method and path match, after `skip` that are spared."""
 
-    method: str
-    path: str  # a regular expression
+    method: str  # a regular expression, as is the path
+    path: str
     act: Act
     times: int = 1
     skip: int = 0
     seen: int = 0
 
     def strikes(self, method: str, path: str) -> bool:
-        if method != self.method or not re.search(self.path, path):
+        if not re.fullmatch(self.method, method) or not re.search(self.path, path):
             return False
         self.seen += 1
         return self.skip < self.seen <= self.skip + self.times
