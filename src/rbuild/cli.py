@@ -507,6 +507,29 @@ def login(
     verb(registry, dict(os.environ))
 
 
+@app.command("keygen")
+def keygen(
+    prefix: Annotated[
+        Path,
+        typer.Option("--output-key-prefix", metavar="PREFIX", help="Write PREFIX.key and PREFIX.pub."),
+    ] = Path("cosign"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a pair of keys that sign images.
+
+    The private one is encrypted with the password in COSIGN_PASSWORD; without it, you are asked for one.
+    cosign reads these keys, and rbuild reads cosign's. A key that is there is never overwritten.
+    """
+    from rbuild.jsonout import print_json
+    from rbuild.verbs.keygen import keygen as verb
+
+    pair = verb(prefix, lambda: _key_password(new=True))
+    if as_json:
+        print_json(pair)
+    else:
+        textout.say_keys(pair)
+
+
 @app.command("doctor")
 def doctor(as_json: AsJson = False) -> None:
     """Check this host. Each failed check comes with the line that fixes it."""
@@ -682,6 +705,21 @@ def _epoch() -> int:
             f"SOURCE_DATE_EPOCH is not a number of seconds: {text[:40]!r}", hint="unset SOURCE_DATE_EPOCH"
         )
     return int(text)
+
+
+def _key_password(*, new: bool = False) -> bytes:
+    """The password of a private key: COSIGN_PASSWORD, which may be empty, else what the user types."""
+    given = os.environ.get("COSIGN_PASSWORD")
+    if given is not None:
+        return os.fsencode(given)
+    if not sys.stdin.isatty():
+        raise RbuildError(
+            "the private key has a password, and there is no terminal to ask for it",
+            hint="set COSIGN_PASSWORD",
+        )
+    prompt = "Password of the private key"
+    typed: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True)
+    return typed.encode()
 
 
 def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rbuild.verbs.deep import DeepFindings
     from rbuild.verbs.doctor import Check
     from rbuild.verbs.images import Image
+    from rbuild.verbs.keygen import KeyPair
     from rbuild.verbs.push import Delivery
     from rbuild.verbs.run import StageRun
     from rbuild.verbs.sbom import Summary
@@ -143,6 +144,12 @@ def say_deep(found: DeepFindings) -> None:
     if found.omitted:
         say("")
         say(f"diffoscope was not asked about {found.omitted} more")
+
+
+def say_keys(pair: KeyPair) -> None:
+    """Where new keys are."""
+    say(f"{pair.private}  the private key, encrypted: keep it to yourself")
+    say(f"{pair.public}  the public key: for everyone who verifies")
 
 
 def say_sbom(found: Summary, path: Path) -> None:
