@@ -93,6 +93,18 @@ Jobs = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Let not one packet leave this host.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail (exit 1) if the lock would change.")]
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="REGISTRY",
+        help="Fetch what is locked from here, such as quay.io/team; what it lacks is built.",
+    ),
+]
+Insecure = Annotated[
+    list[str] | None,
+    typer.Option("--insecure", metavar="REGISTRY", help="Do without a certificate that is trusted there."),
+]
 Accept = Annotated[
     Accepted | None,
     typer.Option("--accept", help="Exit with 0 too where only the compressed bytes of layers differ."),
@@ -147,12 +159,24 @@ def _main(
 def build_all(
     offline: Offline = False,
     locked: Locked = False,
+    sources: From = None,
+    insecure: Insecure = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Build what changed, and lock what came out, for every stage."""
-    _build(None, "all", offline=offline, locked=locked, jobs=jobs, quiet=quiet, as_json=as_json)
+    _build(
+        None,
+        "all",
+        offline=offline,
+        locked=locked,
+        sources=sources,
+        insecure=insecure,
+        jobs=jobs,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @app.command("build")
@@ -160,12 +184,24 @@ def build_some(
     stages: Stages = None,
     offline: Offline = False,
     locked: Locked = False,
+    sources: From = None,
+    insecure: Insecure = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Build what changed, and lock what came out, for some stages."""
-    _build(stages, "build", offline=offline, locked=locked, jobs=jobs, quiet=quiet, as_json=as_json)
+    _build(
+        stages,
+        "build",
+        offline=offline,
+        locked=locked,
+        sources=sources,
+        insecure=insecure,
+        jobs=jobs,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @app.command("lock")
@@ -332,7 +368,7 @@ def plan(stage: OneStage, as_json: AsJson = False) -> None:
 
 @app.command("images")
 def images(stages: Stages = None, as_json: AsJson = False) -> None:
-    """List the images: digest, size, when they were built, from what."""
+    """List the images: digest, size, time, bases."""
     from rbuild.jsonout import print_json
     from rbuild.verbs.images import images as verb
 
@@ -356,7 +392,7 @@ def sbom(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write what is in the locked image of STAGE as a bill of materials.
+    """Write what is in the image of STAGE: its SBOM.
 
     Debian packages, Python distributions and npm packages, by the files in its layers, each with the URL and
     sha256 that the lock has for it. The same lock gives the same bytes.
@@ -389,9 +425,10 @@ def sbom(
 
 @app.command("provenance")
 def provenance(stage: OneStage, as_json: AsJson = False) -> None:
-    """Print how the locked image of STAGE was made: SLSA provenance v1 in an in-toto statement, as JSON.
+    """Print how the locked image of STAGE was made.
 
-    It names every base, package and download with its sha256. The same lock gives the same bytes.
+    SLSA provenance v1 in an in-toto statement, as JSON: every base, package and download with its sha256. The
+    same lock gives the same bytes.
     """
     from rbuild.verbs.provenance import provenance as verb
 
@@ -490,6 +527,46 @@ def push(
         print_json(found)
     else:
         textout.say_deliveries(found)
+    errors = [one.error for one in found if one.error]
+    for error in errors:
+        print_error(error, as_json=as_json)
+    if errors:
+        raise typer.Exit(max(error.exit_code for error in errors))
+
+
+@app.command("pull")
+def pull(
+    stages: Stages = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="REGISTRY",
+            help="Where from, such as quay.io/team; without it, the project's registry and substitutes.",
+        ),
+    ] = None,
+    insecure: Insecure = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch locked images instead of building them.
+
+    They come by digest into the store and Podman's storage. Every blob is checked, and only what is not here
+    is fetched.
+    """
+    from rbuild.verbs.pull import pull as verb
+
+    workspace = _workspace()
+    with _guarded(workspace, "pull", quiet=quiet, as_json=as_json) as shown:
+        found = verb(
+            workspace, _chosen(workspace, stages), shown.show, sources=sources or (), insecure=insecure or ()
+        )
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found)
+    else:
+        textout.say_pulled(found)
     errors = [one.error for one in found if one.error]
     for error in errors:
         print_error(error, as_json=as_json)
@@ -664,10 +741,13 @@ def _build(
     locked: bool = False,
     upgrade: bool = False,
     images: bool = True,
+    sources: list[str] | None = None,
+    insecure: list[str] | None = None,
     jobs: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
+    from rbuild.destination import Destination
     from rbuild.verbs.build import Options, build
 
     workspace = _workspace()
@@ -679,6 +759,8 @@ def _build(
         locked=locked,
         upgrade=frozenset(chosen if upgrade else ()),
         images=images,
+        substitutes=tuple(map(Destination.parse, sources or ())),
+        insecure=tuple(insecure or ()),
     )
     with _guarded(workspace, command, quiet=quiet, as_json=as_json) as shown:
         results = build(workspace, chosen, options, shown.show)

@@ -34,6 +34,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     bases: dict[Reference, Base]
     stages: dict[str, Stage]
     version: str | None = None
+    substitutes: tuple[str, ...] = ()
     push: PushFile = PushFile()
 
     def graph(self) -> StageGraph:
@@ -69,6 +70,7 @@ def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Pr
         bases={Reference.parse(key): base for key, base in file.bases.items()},
         stages={stage: _stage(stage, written) for stage, written in file.stages.items()},
         version=file.version,
+        substitutes=file.substitutes,
         push=file.push,
     )
 

@@ -32,7 +32,10 @@ def default_containerfile(stage: str) -> RelativePath:
 
 def check(file: ProjectFile, document: Document, exists: Exists) -> None:
     """Note in `document` everything in `file` that does not fit."""
-    _check_registry(file.registry, document)
+    if file.registry is not None:
+        _check_registry(file.registry, document, "registry")
+    for at, registry in enumerate(file.substitutes):
+        _check_registry(registry, document, "substitutes", at)
     _check_templates(file, document)
     _check_platform(file.platform, document)
     _check_bases(file.bases, document, exists)
@@ -50,13 +53,11 @@ def check(file: ProjectFile, document: Document, exists: Exists) -> None:
     _Files(file, document, graph, exists).check()
 
 
-def _check_registry(registry: str | None, document: Document) -> None:
-    if registry is None:
-        return
+def _check_registry(registry: str, document: Document, *path: str | int) -> None:
     try:
         Destination.parse(registry)
     except RbuildError as error:
-        document.problem(f"is {error.problems[0].what}", "registry", hint=error.problems[0].hint)
+        document.problem(f"is {error.problems[0].what}", *path, hint=error.problems[0].hint)
 
 
 def _check_templates(file: ProjectFile, document: Document) -> None:

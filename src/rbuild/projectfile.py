@@ -243,6 +243,13 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     registry: Annotated[str | None, Meta(description="Where `rbuild push` sends images: quay.io/team.")] = (
         None
     )
+    substitutes: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Registries, such as quay.io/team, that are asked in this order for images that are "
+            "locked and not here, before they are built."
+        ),
+    ] = ()
     push: Annotated[PushFile, Meta(description="What the images are called that `rbuild push` sends.")] = (
         PushFile()
     )

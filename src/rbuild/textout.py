@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rbuild.verbs.doctor import Check
     from rbuild.verbs.images import Image
     from rbuild.verbs.keygen import KeyPair
+    from rbuild.verbs.pull import Pulled
     from rbuild.verbs.push import Delivery
     from rbuild.verbs.run import StageRun
     from rbuild.verbs.sbom import Summary
@@ -34,7 +35,8 @@ def say_results(results: Sequence[StageResult]) -> None:
     """What became of each stage that was to be built."""
     width = _width(one.stage for one in results)
     for one in results:
-        say(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}".rstrip())
+        source = f"  from {one.registry}" if one.registry else ""
+        say(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}{source}".rstrip())
 
 
 def say_status(found: Sequence[Status]) -> None:
@@ -103,6 +105,17 @@ def say_deliveries(found: Sequence[Delivery]) -> None:
         say(f"{image.stage:{width}}  {image.reference}")
         say(f"{'':{width}}    tags   {', '.join(image.tags) or 'none'}")
         say(f"{'':{width}}    blobs  {', '.join(blobs)}")
+
+
+def say_pulled(found: Sequence[Pulled]) -> None:
+    """What is here now, an image a line, and where it came from."""
+    width = _width(one.stage for one in found)
+    for one in found:
+        if one.error:
+            continue
+        size = f"{one.blobs} blob{'s'[: one.blobs != 1]}, {one.size / 1e6:.1f} MB"
+        source = f"from {one.registry} ({size})" if one.registry else "was here"
+        say(f"{one.stage:{width}}  {one.digest}  {source}")
 
 
 def say_checks(found: Sequence[Check]) -> None:

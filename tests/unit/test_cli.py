@@ -39,6 +39,7 @@ COMMANDS = (
     "images",
     "run",
     "shell",
+    "pull",
     "doctor",
     "schema",
 )
