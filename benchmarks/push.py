@@ -13,13 +13,14 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from run import Row, alternate, compared, listed, say
@@ -35,17 +36,28 @@ class Pushing(Side):
     def __init__(self, folder: Path, megabytes: int) -> None:
         super().__init__(folder)
         self.project = folder / "project"
-        files = self.project / "files"
-        files.mkdir(parents=True)
-        sizes = {"base": megabytes, "dependencies": megabytes, **dict.fromkeys(STAGES, 1)}
-        for name, size in sizes.items():
-            (files / name).write_bytes(os.urandom(size * 1_000_000))
-        for name in STAGES:
-            text = f"FROM scratch\nCOPY base /\nCOPY dependencies /\nCOPY {name} /\n"
-            (self.project / f"{name}.Containerfile").write_text(text)
-        stages = {name: {"containerfile": f"{name}.Containerfile", "context": "files"} for name in STAGES}
-        (self.project / "rbuild.yaml").write_text(json.dumps({"project": "bench", "stages": stages}))
+        (self.project / "base").mkdir(parents=True)
+        for name in ("system", "dependencies"):
+            (self.project / "base" / name).write_bytes(os.urandom(megabytes * 1_000_000))
+        text = "FROM scratch\nCOPY system /\nCOPY dependencies /\n"
+        (self.project / "Containerfile").write_text(text)
+        base = {"base": {"containerfile": "Containerfile", "context": "base"}}
+        self._write({"project": "base", "stages": base})
         self.rbuild("all")
+        store = self.data / "rbuild"
+        self.output("skopeo", "copy", "--quiet", f"oci:{store}:base/base", f"oci:{self.project}/layout:1")
+        shutil.rmtree(self.project / "base")
+        for name in STAGES:
+            (self.project / name).mkdir()
+            (self.project / name / f"{name}.bin").write_bytes(os.urandom(1_000_000))
+            text = f"FROM localhost/base:1\nCOPY {name}.bin /\n"
+            (self.project / f"{name}.Containerfile").write_text(text)
+        stages = {name: {"containerfile": f"{name}.Containerfile", "context": name} for name in STAGES}
+        self._write({"project": "bench", "bases": {"localhost/base:1": {"oci": "layout"}}, "stages": stages})
+        self.rbuild("all")
+
+    def _write(self, project: Mapping[str, object]) -> None:
+        (self.project / "rbuild.yaml").write_text(json.dumps(project))
 
     def rbuild(self, *arguments: str) -> str:
         return self.output(sys.executable, "-m", "rbuild", "--project", str(self.project), *arguments)

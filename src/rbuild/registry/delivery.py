@@ -42,19 +42,21 @@ class Arrival:
     sent: int = 0
 
 
+Opened = Callable[[Digest, bool], BinaryIO]
 Arrivals = Mapping[tuple[str, Digest], Arrival]  # by repository and blob
 
 
 def deliver(
     registry: Registry,
     consignments: Iterable[Consignment],
-    opened: Callable[[Digest], BinaryIO],
+    opened: Opened,
     progress: Callable[[int, int], None],
 ) -> Arrivals:
     """Let every repository have its blobs. Raises RbuildError for the first that cannot be delivered.
 
     A repository is asked before anything is sent; what another of the registry has is mounted. `opened`
-    opens a blob at its start. `progress` is told how many bytes are there of how many, from any thread.
+    opens a blob at its start, and is told whether it was opened before. `progress` is told how many bytes
+    are there of how many, from any thread.
     """
     wanted = list(consignments)
     asked = [(one, name) for one in wanted for name in one.repositories]
@@ -82,7 +84,7 @@ def _bring(
     registry: Registry,
     blob: Consignment,
     missing: list[str],
-    opened: Callable[[Digest], BinaryIO],
+    opened: Opened,
     told: _Progress,
 ) -> Arrivals:
     """Bring one blob to those that miss it, one after the other: the first is a source for the rest."""
@@ -93,16 +95,30 @@ def _bring(
         if any(repository.mount(blob.digest, source) for source in sources[:_MOST_SOURCES] if source != name):
             found[name, blob.digest] = Arrival(Means.MOUNTED)
         else:
+            tries = _Tries(blob.digest, opened)
             sent = repository.push_blob(
                 blob.digest,
                 blob.size,
-                lambda: opened(blob.digest),
+                tries.open,
                 lambda done: told.reached(blob.digest, done),
             )
             found[name, blob.digest] = Arrival(Means.SENT, sent)
         sources.insert(0, name)
     told.reached(blob.digest, blob.size)
     return found
+
+
+class _Tries:
+    """Opens one blob, again and again."""
+
+    def __init__(self, digest: Digest, opened: Opened) -> None:
+        self._digest = digest
+        self._opened = opened
+        self._again = False
+
+    def open(self) -> BinaryIO:
+        again, self._again = self._again, True
+        return self._opened(self._digest, again)
 
 
 class _Progress:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import BinaryIO
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
@@ -147,7 +148,7 @@ class _Errand:
         pushed: tuple[Pushed, ...] = ()
         error = None
         try:
-            arrivals = deliver(self._registry, self._consignments(), self._workspace.store.open, self._told)
+            arrivals = deliver(self._registry, self._consignments(), self._opened, self._told)
             in_parallel([partial(self._put_manifest, image) for image in self._images])
             tagged = [(image, tag) for image in self._images for tag in image.parcel.tags]
             in_parallel([partial(self._put_tag, image, tag) for image, tag in tagged])
@@ -215,6 +216,11 @@ class _Errand:
                     "push again, and then ask whoever runs it",
                     exit_code=Exit.FINDING,
                 )
+
+    def _opened(self, digest: Digest, again: bool) -> BinaryIO:
+        """Open a blob. A registry checks what it gets: only what has failed once is checked here."""
+        store = self._workspace.store
+        return store.open(digest) if again else store.path(digest).open("rb")
 
     def _told(self, done: int, total: int) -> None:
         self._emit(Progress(text=f"pushing to {self.host}", done=done, total=total))
