@@ -10,9 +10,9 @@ from typing import Final
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
-from rbuild.errors import Problem, RbuildError, Where
+from rbuild.errors import Problem, RbuildError, Where, at
 from rbuild.events import Emit, Progress
-from rbuild.image.manifest import read_manifest
+from rbuild.image.manifest import OCI_MANIFEST, read_manifest
 from rbuild.lock import ImageLock
 from rbuild.registry.client import Registry
 from rbuild.registry.patience import GaveUp, Limits
@@ -134,14 +134,21 @@ class Substitutes:
 
 def _blobs(data: bytes, stage: str, image: ImageLock) -> list[Blob]:
     """The blobs of a manifest, each once. Raises RbuildError where they are not those of the lock."""
-    manifest = read_manifest(data)
+    where = Where(file=LOCK_FILE, key=f"stages.{stage}.image", digest=str(image.manifest))
+    with at(where):
+        manifest = read_manifest(data)
     named = [Blob(layer.digest, layer.size) for layer in manifest.layers]
     locked = [Blob(layer.blob, layer.size) for layer in image.layers]
+    hint = "git checkout rbuild.lock, or rbuild lock --upgrade"
+    if manifest.media_type != OCI_MANIFEST:
+        raise RbuildError(
+            f"the manifest of stage {stage} is Docker's, and rbuild locks OCI's", where=where, hint=hint
+        )
     if (manifest.config.digest, named) != (image.config, locked):
         raise RbuildError(
             f"the blobs that the lock has for stage {stage} are not those of its manifest",
-            where=Where(file=LOCK_FILE, key=f"stages.{stage}.image", digest=str(image.manifest)),
-            hint="git checkout rbuild.lock, or rbuild lock --upgrade",
+            where=where,
+            hint=hint,
         )
     return list(dict.fromkeys([Blob(manifest.config.digest, manifest.config.size), *named]))
 
