@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from registries import Registry, registry
+from registries import PASSWORD, Registry, registry
 from worlds import World, make_world, remove_world
 
 STAGES = ("one", "two")
@@ -181,6 +181,15 @@ def test_what_is_locked_is_fetched_instead_of_built(machine: World, built: World
     assert (machine.project / "rbuild.lock").read_bytes() == lock
     assert blobs(machine) == blobs(built)
 
+    # What is damaged is fetched, too, and nothing but that.
+    machine.forget_images()
+    top = machine.lock["stages"]["one"]["image"]["layers"][-1]
+    path = machine.store / "blobs/sha256" / top["blob"].removeprefix("sha256:")
+    path.chmod(0o644)
+    path.write_bytes(bytes(top["size"]))
+    outcomes = {one["stage"]: (one["outcome"], one["registry"]) for one in machine.json("all")}
+    assert outcomes == {"one": ("fetched", place), "two": ("loaded", None)}
+
     # What changed is built; the rest stays.
     machine.write({"two.Containerfile": "FROM scratch\nCOPY two /\n"})
     outcomes = {one["stage"]: (one["outcome"], one["registry"]) for one in machine.json("all")}
@@ -266,6 +275,31 @@ def test_a_registry_that_does_not_answer_is_done_without(machine: World) -> None
     wrong = machine.rbuild("all", "--from", "not a registry")
     assert wrong.returncode == 2
     assert "not a registry" in wrong.stderr
+
+
+def test_a_registry_that_asks_who_one_is(machine: World, built: World, folder: Path) -> None:
+    with registry(folder, users=True) as closed:
+        known = closed.log_in(folder)
+        stranger = {"SSL_CERT_FILE": known["SSL_CERT_FILE"]}
+        built.ok("push", "one", "--to", closed.host, env=known)
+
+        refused = machine.rbuild("pull", "one", "--from", closed.host, env=stranger)
+        assert refused.returncode == 2
+        assert f"hint: podman login {closed.host}" in refused.stderr
+        untrusted = machine.rbuild("pull", "one", "--from", closed.host)
+        assert untrusted.returncode == 2
+        assert "certificate is not trusted" in untrusted.stderr
+
+        done = machine.ok("pull", "one", "--from", closed.host, env=known)
+        assert f"from {closed.host} (4 blobs, " in done.stdout
+        assert PASSWORD not in done.stdout + done.stderr + refused.stderr
+        assert in_podman(machine, "one") == built.digests()["one"]
+
+        machine.forget_store()
+        careless = ("build", "one", "--from", closed.host, "--insecure", closed.host, "--json")
+        auth = {"REGISTRY_AUTH_FILE": known["REGISTRY_AUTH_FILE"]}
+        (found,) = json.loads(machine.ok(*careless, env=auth).stdout)
+        assert (found["outcome"], found["registry"]) == ("fetched", closed.host)
 
 
 def test_a_stage_compared_with_what_others_pushed(machine: World, server: Registry) -> None:
