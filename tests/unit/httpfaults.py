@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -50,6 +51,7 @@ class Seen:
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    context: ssl.SSLContext | None = None  # for TLS
 
     def __init__(self, handler: type[Handler], faults: Sequence[Fault] = ()) -> None:
         super().__init__(("127.0.0.1", 0), handler)
@@ -77,8 +79,18 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
+    def setup(self) -> None:
+        if self.server.context:
+            self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def finish(self) -> None:
+        super().finish()
+        if self.server.context:
+            self.request.close()
+
     def handle(self) -> None:
-        if self.connection.recv(1, socket.MSG_PEEK) == b"\x16":  # TLS
+        if not self.server.context and self.connection.recv(1, socket.MSG_PEEK) == b"\x16":  # TLS
             self.connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             return
         super().handle()

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, SSLError
 from urllib3.util import Timeout
 
 from rbuild import __version__
@@ -43,6 +43,7 @@ class Transport:
         self._proxies = getproxies_environment()
         context = _trust(host, env)
         if insecure:
+            urllib3.disable_warnings(InsecureRequestWarning)  # it was asked for
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         self._options: dict[str, Any] = {"ssl_context": context, "maxsize": _CONNECTIONS, "retries": False}
