@@ -167,6 +167,42 @@ def test_the_licence_of_a_distribution(fields: str, licence: str | None) -> None
     assert package.licence == licence
 
 
+COPYRIGHT = b"""Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: tz
+
+Files: *
+Copyright: somebody
+License: public-domain
+
+Files: debian/*
+Copyright: somebody else
+License: GPL-2+
+ This is free software.
+ .
+ License: not this one
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "licence"),
+    [
+        (COPYRIGHT, "GPL-2+, public-domain"),
+        (b"This is the Debian package of tzdata.\n\nLicense: MIT\n", None),
+        (b"Package: x\nLicense: MIT\n", None),
+        (COPYRIGHT + b"\nLicense: " + b"x" * 5000, None),
+        (b"\0" * 999, None),
+    ],
+)
+def test_the_licences_of_a_debian_package(data: bytes, licence: str | None) -> None:
+    status = b"Package: tzdata\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n"
+    got = found(
+        ("var/lib/dpkg/status", status),
+        ("usr/share/doc/tzdata/copyright", data),
+        ("usr/share/doc/other/copyright", COPYRIGHT),
+    )
+    assert [one.licence for one in got.packages] == [licence] and not got.problems
+
+
 @pytest.mark.parametrize(
     ("written", "licence"),
     [

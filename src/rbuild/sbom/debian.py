@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rbuild.sbom.package import Ecosystem, Package, Unreadable
+from rbuild.sbom.package import Ecosystem, Package, Unreadable, licence_name
 from rbuild.sbom.stanzas import stanzas
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]{0,199}\Z")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+:~-]{0,199}\Z")
 _ARCHITECTURE = re.compile(r"[a-z0-9-]{1,40}\Z")
+_MAX_LICENCES = 2_000  # characters of all names
 _WORD = re.compile(r"[a-z0-9._-]{1,40}\Z")
 
 
@@ -59,3 +60,18 @@ def read_status(data: bytes, place: str, distribution: Distribution) -> list[Pac
             )
         )
     return found
+
+
+def read_licences(data: bytes) -> str | None:
+    """The licences that a package's copyright file names, each once; None for a file in prose.
+
+    Format: www.debian.org/doc/packaging-manuals/copyright-format/1.0. Debian's names are not always SPDX's.
+    """
+    try:
+        parts = [dict(stanza) for stanza in stanzas(data)]
+    except Unreadable:
+        return None
+    if not parts or "copyright-format" not in parts[0].get("format", ""):
+        return None
+    named = {part.get("license", "").partition("\n")[0].strip() for part in parts}
+    return licence_name(", ".join(sorted(named - {""})), limit=_MAX_LICENCES)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.image.codec import decompressed
 from rbuild.image.index import LayerIndex, Tree
 from rbuild.image.tar import Kind, TarReader, shown
-from rbuild.sbom.debian import Distribution, read_distribution, read_status
+from rbuild.sbom.debian import Distribution, read_distribution, read_licences, read_status
 from rbuild.sbom.npm import read_manifest
-from rbuild.sbom.package import Package, merged
+from rbuild.sbom.package import Ecosystem, Package, merged
 from rbuild.sbom.python import read_metadata
 
 _MIB = 1 << 20
@@ -28,8 +28,12 @@ _MAX_TOTAL = 512 * _MIB
 _MAX_FILES = 200_000
 _OS_RELEASE = re.compile(rb"(?:etc|usr/lib)/os-release\Z")
 _STATUS = re.compile(rb"var/lib/dpkg/status(?:\.d/(?!.*\.md5sums\Z)[^/]+)?\Z")
+_COPYRIGHT = re.compile(rb"usr/share/doc/[^/]+/copyright\Z")
 _METADATA = re.compile(rb"(?:.*/)?[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info)\Z", re.DOTALL)
 _MANIFEST = re.compile(rb"(?:.*/)?node_modules/(?:@[^/]+/)?[^/@]+/package\.json\Z", re.DOTALL)
+
+
+_READ = (_OS_RELEASE, _STATUS, _COPYRIGHT, _METADATA, _MANIFEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +73,16 @@ def inventory(layers: Iterable[Layer]) -> Inventory:
         else:
             small[path] = sha256, size
     contents = _contents(stack, dict(small.values()))
-    distribution = _distribution({path: contents[sha256] for path, (sha256, _) in small.items()})
+    files = {path: contents[sha256] for path, (sha256, _) in small.items()}
+    distribution = _distribution(files)
     packages: list[Package] = []
-    for path, (sha256, _) in small.items():
+    for path, data in files.items():
         try:
-            packages += _read(path, contents[sha256], distribution)
+            packages += _read(path, data, distribution)
         except RbuildError as error:
             problems += (_problem(path, problem.what) for problem in error.problems)
-    return Inventory(packages=merged(packages), problems=tuple(problems))
+    licensed = (_licensed(package, files) for package in merged(packages))
+    return Inventory(packages=tuple(licensed), problems=tuple(problems))
 
 
 def _wanted(tree: Tree) -> dict[bytes, tuple[bytes, int]]:
@@ -86,7 +92,7 @@ def _wanted(tree: Tree) -> dict[bytes, tuple[bytes, int]]:
         node = tree.get(path)
         if node is None or node.kind is not Kind.FILE:
             continue
-        if any(pattern.match(path) for pattern in (_OS_RELEASE, _STATUS, _METADATA, _MANIFEST)):
+        if any(pattern.match(path) for pattern in _READ):
             found[path] = node.sha256, node.size
     if len(found) > _MAX_FILES or sum(size for _, size in found.values()) > _MAX_TOTAL:
         raise RbuildError(
@@ -130,9 +136,17 @@ def _distribution(files: dict[bytes, bytes]) -> Distribution:
     return Distribution()
 
 
+def _licensed(package: Package, files: dict[bytes, bytes]) -> Package:
+    """A Debian package with the licences that its copyright file names."""
+    if package.ecosystem is not Ecosystem.DEBIAN:
+        return package
+    data = files.get(b"usr/share/doc/%s/copyright" % package.name.encode())
+    return replace(package, licence=read_licences(data)) if data else package
+
+
 def _read(path: bytes, data: bytes, distribution: Distribution) -> list[Package]:
-    place = shown(path).removeprefix("/")
-    if _OS_RELEASE.match(path):
+    place = path.decode(errors="backslashreplace")
+    if _OS_RELEASE.match(path) or _COPYRIGHT.match(path):
         return []
     if _STATUS.match(path):
         return read_status(data, place, distribution)

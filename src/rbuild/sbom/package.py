@@ -77,10 +77,10 @@ def merged(packages: Iterable[Package]) -> tuple[Package, ...]:
     return tuple(found[identity] for identity in sorted(found))
 
 
-def licence_name(text: str | None) -> str | None:
+def licence_name(text: str | None, *, limit: int = MAX_LICENCE) -> str | None:
     """A licence's name, from a field that may have anything in it; None where it says nothing."""
     name = " ".join((text or "").split())
-    if not name or len(name) > MAX_LICENCE or not name.isprintable() or name.upper() in _SAYS_NOTHING:
+    if not name or len(name) > limit or not name.isprintable() or name.upper() in _SAYS_NOTHING:
         return None
     return name
 
