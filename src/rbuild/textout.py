@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rbuild.compare.model import Comparison
 from rbuild.console import say, say_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rbuild.compare.model import Comparison
     from rbuild.plan import Change
     from rbuild.verbs.build import StageResult
     from rbuild.verbs.deep import DeepFindings
