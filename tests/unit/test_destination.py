@@ -6,6 +6,7 @@ import pytest
 
 from rbuild.destination import Destination, check_template, fill, placeholders
 from rbuild.errors import RbuildError
+from rbuild.project import Project, load_project
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,32 @@ def test_a_template_that_can_make_no_tag(template: str) -> None:
 def test_a_value_that_makes_no_tag() -> None:
     with pytest.raises(RbuildError, match="makes no tag"):
         fill("{version}", {"version": "1.2+local"})
+
+
+def project(text: str) -> Project:
+    stages = "project: iris\nstages: {train: {}}\n"
+    return load_project((stages + text).encode(), exists=lambda path: "file" if "/" in path else "directory")
+
+
+def test_what_a_project_says_about_pushing() -> None:
+    plain = project("")
+    assert (plain.push.tags, plain.push.moving_tags) == (("{input}", "latest"), ("latest",))
+    assert (plain.version, plain.registry) == (None, None)
+    said = project('version: "1.2"\nregistry: quay.io/team\npush: {tags: ["v{version}"], moving_tags: []}\n')
+    assert (said.push.tags, said.push.moving_tags) == (("v{version}",), ())
+    assert (said.version, said.registry) == ("1.2", "quay.io/team")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("registry: docker.io\n", "rbuild.yaml:3 registry: is not where images can go"),
+        ('push: {tags: ["{branch}"]}\n', "rbuild.yaml:3 push.tags[0]: {branch} is nothing"),
+        ('push: {moving_tags: ["a b"]}\n', "push.moving_tags[0]: 'a b' makes no tag"),
+        ('push: {tags: ["{version}"]}\n', "push.tags[0]: {version} needs the project's version"),
+    ],
+)
+def test_a_project_with_mistakes_about_pushing(text: str, said: str) -> None:
+    with pytest.raises(RbuildError) as caught:
+        project(text)
+    assert said in str(caught.value)
