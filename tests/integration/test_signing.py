@@ -19,7 +19,8 @@ from registries import Registry, registry
 from worlds import World, make_world, project_file, remove_world
 
 from rbuild.digest import Digest
-from rbuild.image.manifest import OCI_MANIFEST
+from rbuild.image.artifact import artifact, referrers_index, referrers_tag
+from rbuild.image.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from rbuild.provenance import PREDICATE_TYPE
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry as Client
@@ -240,3 +241,30 @@ def test_podman_refuses_an_unsigned_image(signed: Signed, policy: Path) -> None:
     argv += ["--signature-policy", str(policy / ".config/containers/policy.json")]
     done = subprocess.run(argv, env=env, capture_output=True, text=True)
     assert done.returncode != 0 and "no signature exists" in done.stderr
+
+
+def test_a_bill_of_materials_refers_to_its_image(signed: Signed) -> None:
+    """Debian's registry keeps no list of referrers: theirs is an index under a tag."""
+    repository = Client(signed.registry.host, env=signed.world.env).repository("team/one")
+    image = repository.manifest(signed.world.digests()["one"])
+    assert image is not None
+    subject = Descriptor(media_type=image.media_type, digest=image.digest, size=len(image.data))
+    document = signed.world.ok("sbom", "one").stdout.encode()
+    made = artifact(subject, "application/vnd.cyclonedx+json", document)
+    for blob in made.blobs:
+        repository.push_blob(Digest.of(blob), len(blob), partial(io.BytesIO, blob), lambda _: None)
+    repository.put_manifest(str(made.digest), made.manifest, OCI_MANIFEST)
+    repository.put_manifest(referrers_tag(image.digest), referrers_index(None, made), OCI_INDEX)
+    listed = json.loads(
+        subprocess.check_output(
+            [
+                "skopeo",
+                "inspect",
+                "--raw",
+                "--tls-verify=false",
+                f"docker://{signed.name('one')}:{referrers_tag(image.digest)}",
+            ]
+        )
+    )
+    assert [one["digest"] for one in listed["manifests"]] == [str(made.digest)]
+    assert signed.verify(signed.at("one")).returncode == 0
