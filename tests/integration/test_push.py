@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 import yaml
@@ -280,6 +281,22 @@ def test_refused_before_the_first_request(copy: World, folder: Path) -> None:
     assert "is not in the store" in done.stderr
     assert "hint: rbuild build train" in done.stderr
     assert ear.calls == 0
+
+
+def test_a_store_with_other_bytes(built: World, folder: Path) -> None:
+    private = folder / "store"
+    shutil.copytree(built.store, private)
+    layer = built.lock["stages"]["train"]["image"]["layers"][0]["blob"].removeprefix("sha256:")
+    path = private / "blobs" / "sha256" / layer
+    path.chmod(0o644)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with registry(folder) as server:
+        done = built.rbuild("push", "train", "--to", server.host, env={"RBUILD_STORE": str(private)})
+        assert done.returncode == 2
+        assert "does not hold the bytes of its digest" in done.stderr
+        with pytest.raises(HTTPError):
+            server.digest("iris/train", "latest")
 
 
 def test_a_base_of_the_same_registry_is_mounted_from_there(built: World, folder: Path) -> None:

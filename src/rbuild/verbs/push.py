@@ -22,6 +22,7 @@ from rbuild.registry.client import Registry
 from rbuild.registry.delivery import Arrivals, Consignment, Means, deliver
 from rbuild.registry.patience import Limits
 from rbuild.registry.workers import in_parallel
+from rbuild.store import MissingBlob
 from rbuild.verbs.parcels import Parcel, pack
 from rbuild.verbs.workspace import Workspace
 
@@ -220,7 +221,10 @@ class _Errand:
     def _opened(self, digest: Digest, again: bool) -> BinaryIO:
         """Open a blob. A registry checks what it gets: only what has failed once is checked here."""
         store = self._workspace.store
-        return store.open(digest) if again else store.path(digest).open("rb")
+        try:
+            return store.open(digest) if again else store.path(digest).open("rb")
+        except FileNotFoundError:
+            raise MissingBlob(digest) from None
 
     def _told(self, done: int, total: int) -> None:
         self._emit(Progress(text=f"pushing to {self.host}", done=done, total=total))
