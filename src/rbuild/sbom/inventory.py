@@ -22,9 +22,9 @@ from rbuild.sbom.package import Ecosystem, Package, merged
 from rbuild.sbom.python import read_metadata
 
 _MIB = 1 << 20
-_MAX_STATUS = 64 * _MIB
+_MAX_STATUS = 16 * _MIB  # 5,000 packages take 6
 _MAX_FILE = 4 * _MIB
-_MAX_TOTAL = 512 * _MIB
+_MAX_TOTAL = 128 * _MIB
 _MAX_FILES = 200_000
 _OS_RELEASE = re.compile(rb"(?:etc|usr/lib)/os-release\Z")
 _STATUS = re.compile(rb"var/lib/dpkg/status(?:\.d/(?!.*\.md5sums\Z)[^/]+)?\Z")
@@ -57,7 +57,7 @@ def inventory(layers: Iterable[Layer]) -> Inventory:
     """What is installed in the image that `layers`, from the lowest to the highest, give.
 
     A layer is opened only when one of the files that are read lies in it. Raises RbuildError for a layer that
-    cannot be read, and for more than half a gigabyte of such files.
+    cannot be read, and for more than 128 MiB of such files.
     """
     stack = tuple(layers)
     tree = Tree()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rbuild.sbom.package import Unreadable
 
 _FIELD = re.compile(r"([!-9;-~]+):[ \t]*(.*)\Z")
-_BLANK = re.compile(rb"\r?\n(?:[ \t]*\r?\n)+")
+_BLANK = re.compile(rb"\n[ \t\r]*\n")
 _MAX_FIELDS = 10_000
 
 
