@@ -67,6 +67,13 @@ class OutputFormat(Enum):
     GITHUB = "github"
 
 
+class BomFormat(Enum):
+    """What a bill of materials is written as."""
+
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
 class Accepted(Enum):
     """What --accept takes for as good as identical."""
 
@@ -86,6 +93,18 @@ Jobs = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Let not one packet leave this host.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail (exit 1) if the lock would change.")]
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="REGISTRY",
+        help="Fetch what is locked from here, such as quay.io/team; what it lacks is built.",
+    ),
+]
+Insecure = Annotated[
+    list[str] | None,
+    typer.Option("--insecure", metavar="REGISTRY", help="Do without a certificate that is trusted there."),
+]
 Accept = Annotated[
     Accepted | None,
     typer.Option("--accept", help="Exit with 0 too where only the compressed bytes of layers differ."),
@@ -96,6 +115,7 @@ Report = Annotated[
 ]
 
 _MOST_COMPLETED = 100  # files
+_MOST_WARNINGS = 20
 
 _folder = Path()
 
@@ -139,12 +159,24 @@ def _main(
 def build_all(
     offline: Offline = False,
     locked: Locked = False,
+    sources: From = None,
+    insecure: Insecure = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Build what changed, and lock what came out, for every stage."""
-    _build(None, "all", offline=offline, locked=locked, jobs=jobs, quiet=quiet, as_json=as_json)
+    _build(
+        None,
+        "all",
+        offline=offline,
+        locked=locked,
+        sources=sources,
+        insecure=insecure,
+        jobs=jobs,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @app.command("build")
@@ -152,12 +184,24 @@ def build_some(
     stages: Stages = None,
     offline: Offline = False,
     locked: Locked = False,
+    sources: From = None,
+    insecure: Insecure = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Build what changed, and lock what came out, for some stages."""
-    _build(stages, "build", offline=offline, locked=locked, jobs=jobs, quiet=quiet, as_json=as_json)
+    _build(
+        stages,
+        "build",
+        offline=offline,
+        locked=locked,
+        sources=sources,
+        insecure=insecure,
+        jobs=jobs,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @app.command("lock")
@@ -216,7 +260,7 @@ def verify(
         raise typer.BadParameter(f"--json does not go with --output-format {output_format.value}")
     wanted = OutputFormat.JSON if as_json else output_format
     as_json = wanted is OutputFormat.JSON
-    _check_report(report)
+    _check_folder(report)
     workspace = _workspace()
     with _guarded(workspace, "verify", quiet=quiet, as_json=as_json) as shown:
         found = verb(
@@ -265,7 +309,7 @@ def diff(
     from rbuild.verbs.operands import Transport, parse_operand
     from rbuild.verbs.workspace import open_store, project_root
 
-    _check_report(report)
+    _check_folder(report)
     _refuse_root()
     workspace = _workspace() if project_root(_folder) else None
     store, podman = (workspace.store, workspace.podman) if workspace else open_store(dict(os.environ))
@@ -324,7 +368,7 @@ def plan(stage: OneStage, as_json: AsJson = False) -> None:
 
 @app.command("images")
 def images(stages: Stages = None, as_json: AsJson = False) -> None:
-    """List the images: digest, size, when they were built, from what."""
+    """List the images: digest, size, time, bases."""
     from rbuild.jsonout import print_json
     from rbuild.verbs.images import images as verb
 
@@ -334,6 +378,62 @@ def images(stages: Stages = None, as_json: AsJson = False) -> None:
         print_json(found)
         return
     textout.say_images(found)
+
+
+@app.command("sbom")
+def sbom(
+    stage: OneStage,
+    output_format: Annotated[
+        BomFormat, typer.Option("--format", help="CycloneDX 1.6 or SPDX 2.3, as JSON.")
+    ] = BomFormat.CYCLONEDX,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write FILE, not stdout."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what is in the image of STAGE: its SBOM.
+
+    Debian packages, Python distributions and npm packages, by the files in its layers, each with the URL and
+    sha256 that the lock has for it. The same lock gives the same bytes.
+    """
+    from rbuild.events import Note
+    from rbuild.files import write_atomically
+    from rbuild.verbs.sbom import SbomFormat
+    from rbuild.verbs.sbom import sbom as verb
+
+    _check_folder(output)
+    workspace = _workspace()
+    with screen(quiet=False, as_json=as_json) as shown:
+        found = verb(workspace, _chosen(workspace, [stage])[0], SbomFormat(output_format.value))
+        problems = found.summary.problems
+        for problem in problems[:_MOST_WARNINGS]:
+            shown.show(Note(text=str(problem), level="warning"))
+        if problems[_MOST_WARNINGS:]:
+            shown.show(Note(text=f"and {len(problems) - _MOST_WARNINGS} more like these", level="warning"))
+    if output is None:
+        sys.stdout.buffer.write(found.document)
+        return
+    write_atomically(output.absolute(), found.document)
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found.summary)
+    else:
+        textout.say_sbom(found.summary, output)
+
+
+@app.command("provenance")
+def provenance(stage: OneStage, as_json: AsJson = False) -> None:
+    """Print how the locked image of STAGE was made.
+
+    SLSA provenance v1 in an in-toto statement, as JSON: every base, package and download with its sha256. The
+    same lock gives the same bytes.
+    """
+    from rbuild.verbs.provenance import provenance as verb
+
+    workspace = _workspace()
+    sys.stdout.buffer.write(verb(workspace, _chosen(workspace, [stage])[0]) + b"\n")
 
 
 @app.command("run")
@@ -375,6 +475,136 @@ def shell(
     if argv[:1] == ["--"]:
         del argv[0]
     verb(workspace, _chosen(workspace, [stage])[0], argv, terminal=terminal)
+
+
+@app.command("push")
+def push(
+    stages: Stages = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="REGISTRY",
+            help="Where to, such as quay.io/team; without it, the project's registry.",
+        ),
+    ] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="T", help="A tag, or a template of one; without it, the project's."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move tags that stand for another image, and are not to move.")
+    ] = False,
+    insecure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--insecure", metavar="REGISTRY", help="Do without a certificate that is trusted there."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Push the images that are locked, byte for byte, to registries.
+
+    What a registry has is not sent again. Tags come last, and are read back and compared with the lock.
+    A template may have {stage}, {version} (the project's), {git} (the commit) and {input}.
+    """
+    from rbuild.verbs.push import Request
+    from rbuild.verbs.push import push as verb
+
+    workspace = _workspace()
+    request = Request(
+        to=tuple(to or ()),
+        tags=tuple(tags) if tags else None,
+        force=force,
+        insecure=tuple(insecure or ()),
+    )
+    with screen(quiet=quiet, as_json=as_json) as shown:
+        found = verb(workspace, _chosen(workspace, stages), request, shown.show)
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found)
+    else:
+        textout.say_deliveries(found)
+    errors = [one.error for one in found if one.error]
+    for error in errors:
+        print_error(error, as_json=as_json)
+    if errors:
+        raise typer.Exit(max(error.exit_code for error in errors))
+
+
+@app.command("pull")
+def pull(
+    stages: Stages = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="REGISTRY",
+            help="Where from, such as quay.io/team; without it, the project's registry and substitutes.",
+        ),
+    ] = None,
+    insecure: Insecure = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch locked images instead of building them.
+
+    They come by digest into the store and Podman's storage. Every blob is checked, and only what is not here
+    is fetched.
+    """
+    from rbuild.verbs.pull import pull as verb
+
+    workspace = _workspace()
+    with _guarded(workspace, "pull", quiet=quiet, as_json=as_json) as shown:
+        found = verb(
+            workspace, _chosen(workspace, stages), shown.show, sources=sources or (), insecure=insecure or ()
+        )
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found)
+    else:
+        textout.say_pulled(found)
+    errors = [one.error for one in found if one.error]
+    for error in errors:
+        print_error(error, as_json=as_json)
+    if errors:
+        raise typer.Exit(max(error.exit_code for error in errors))
+
+
+@app.command("login")
+def login(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="A registry: quay.io, localhost:5000.")],
+) -> None:
+    """Log in to a registry: hands over to `podman login`."""
+    from rbuild.verbs.login import login as verb
+
+    verb(registry, dict(os.environ))
+
+
+@app.command("keygen")
+def keygen(
+    prefix: Annotated[
+        Path,
+        typer.Option("--output-key-prefix", metavar="PREFIX", help="Write PREFIX.key and PREFIX.pub."),
+    ] = Path("cosign"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a pair of keys that sign images.
+
+    The private one is encrypted with the password in COSIGN_PASSWORD; without it, you are asked for one.
+    cosign reads these keys, and rbuild reads cosign's. A key that is there is never overwritten.
+    """
+    from rbuild.jsonout import print_json
+    from rbuild.verbs.keygen import keygen as verb
+
+    pair = verb(prefix, lambda: _key_password(new=True))
+    if as_json:
+        print_json(pair)
+    else:
+        textout.say_keys(pair)
 
 
 @app.command("doctor")
@@ -453,8 +683,8 @@ def _say_verifications(
             print(github(found, folder=PurePosixPath(inside), accepted=accepted), end="")
 
 
-def _check_report(path: Path | None) -> None:
-    """Refuse a report that could not be written, before all the work for it."""
+def _check_folder(path: Path | None) -> None:
+    """Refuse a file that could not be written, before all the work for it."""
     if path and not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.absolute().parent}")
 
@@ -511,10 +741,13 @@ def _build(
     locked: bool = False,
     upgrade: bool = False,
     images: bool = True,
+    sources: list[str] | None = None,
+    insecure: list[str] | None = None,
     jobs: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
+    from rbuild.destination import Destination
     from rbuild.verbs.build import Options, build
 
     workspace = _workspace()
@@ -526,6 +759,8 @@ def _build(
         locked=locked,
         upgrade=frozenset(chosen if upgrade else ()),
         images=images,
+        substitutes=tuple(map(Destination.parse, sources or ())),
+        insecure=tuple(insecure or ()),
     )
     with _guarded(workspace, command, quiet=quiet, as_json=as_json) as shown:
         results = build(workspace, chosen, options, shown.show)
@@ -552,6 +787,21 @@ def _epoch() -> int:
             f"SOURCE_DATE_EPOCH is not a number of seconds: {text[:40]!r}", hint="unset SOURCE_DATE_EPOCH"
         )
     return int(text)
+
+
+def _key_password(*, new: bool = False) -> bytes:
+    """The password of a private key: COSIGN_PASSWORD, which may be empty, else what the user types."""
+    given = os.environ.get("COSIGN_PASSWORD")
+    if given is not None:
+        return os.fsencode(given)
+    if not sys.stdin.isatty():
+        raise RbuildError(
+            "the private key has a password, and there is no terminal to ask for it",
+            hint="set COSIGN_PASSWORD",
+        )
+    prompt = "Password of the private key"
+    typed: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True)
+    return typed.encode()
 
 
 def _status(stages: list[str] | None, *, as_json: bool, check: bool) -> None:

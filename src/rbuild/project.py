@@ -9,7 +9,7 @@ import msgspec
 from rbuild.errors import Where
 from rbuild.graph import StageGraph
 from rbuild.projectcheck import Exists, check, default_containerfile
-from rbuild.projectfile import Base, ProjectFile, StageFile
+from rbuild.projectfile import Base, ProjectFile, PushFile, StageFile
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
 from rbuild.yamlfile import MIB, Document
@@ -33,6 +33,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     bases: dict[Reference, Base]
     stages: dict[str, Stage]
+    version: str | None = None
+    substitutes: tuple[str, ...] = ()
+    push: PushFile = PushFile()
 
     def graph(self) -> StageGraph:
         """Which stage needs which."""
@@ -66,6 +69,9 @@ def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Pr
         platform=file.platform,
         bases={Reference.parse(key): base for key, base in file.bases.items()},
         stages={stage: _stage(stage, written) for stage, written in file.stages.items()},
+        version=file.version,
+        substitutes=file.substitutes,
+        push=file.push,
     )
 
 

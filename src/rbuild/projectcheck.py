@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice, takewhile
 from typing import Final, Literal
 
+from rbuild.destination import Destination, check_template, placeholders
 from rbuild.errors import RbuildError
 from rbuild.graph import StageGraph, find_cycle
 from rbuild.projectfile import PLACEHOLDER, Base, ProjectFile, Run, StageFile
@@ -31,7 +32,11 @@ def default_containerfile(stage: str) -> RelativePath:
 
 def check(file: ProjectFile, document: Document, exists: Exists) -> None:
     """Note in `document` everything in `file` that does not fit."""
-    _check_registry(file.registry, document)
+    if file.registry is not None:
+        _check_registry(file.registry, document, "registry")
+    for at, registry in enumerate(file.substitutes):
+        _check_registry(registry, document, "substitutes", at)
+    _check_templates(file, document)
     _check_platform(file.platform, document)
     _check_bases(file.bases, document, exists)
     stages = document.keys("stages")
@@ -48,17 +53,28 @@ def check(file: ProjectFile, document: Document, exists: Exists) -> None:
     _Files(file, document, graph, exists).check()
 
 
-def _check_registry(registry: str | None, document: Document) -> None:
-    if registry is None:
-        return
+def _check_registry(registry: str, document: Document, *path: str | int) -> None:
     try:
-        # A name whose first part is no host would come back with docker.io before it.
-        usable = str(Reference.parse(f"{registry}/image:tag")) == f"{registry}/image:tag"
-    except RbuildError:
-        usable = False
-    if not usable:
-        hint = "write host and path, such as quay.io/team"
-        document.problem(f"is not a registry: {registry[:200]!r}", "registry", hint=hint)
+        Destination.parse(registry)
+    except RbuildError as error:
+        document.problem(f"is {error.problems[0].what}", *path, hint=error.problems[0].hint)
+
+
+def _check_templates(file: ProjectFile, document: Document) -> None:
+    for key, templates in (("tags", file.push.tags), ("moving_tags", file.push.moving_tags)):
+        for at, template in enumerate(templates):
+            try:
+                check_template(template)
+            except RbuildError as error:
+                document.problem(error.problems[0].what, "push", key, at, hint=error.problems[0].hint)
+            if "version" in placeholders(template) and file.version is None:
+                document.problem(
+                    "{version} needs the project's version",
+                    "push",
+                    key,
+                    at,
+                    hint="add version: to the project",
+                )
 
 
 def _check_platform(platform: str, document: Document) -> None:

@@ -212,14 +212,46 @@ class StageFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     run: Annotated[Run, Meta(description="How the stage is run.")] = Run()
 
 
+class PushFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `rbuild push` calls the images that it sends."""
+
+    tags: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Templates of the tags that an image gets: {input} is the start of the stage's input "
+            "digest, {git} the commit of a clean checkout, {version} the project's version, {stage} its name."
+        ),
+    ] = ("{input}", "latest")
+    moving_tags: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The templates whose tags may move from one image to another; "
+            "any other needs `rbuild push --force` for that."
+        ),
+    ] = ("latest",)
+
+
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A project of rbuild: the stages of a pipeline, and the images that they start from."""
 
     project: Annotated[
         Name, Meta(description="The project's name; its images are localhost/<project>/<stage>.")
     ]
+    version: Annotated[
+        str | None, Meta(description="The project's version, for tags: {version}. No input of any image.")
+    ] = None
     registry: Annotated[str | None, Meta(description="Where `rbuild push` sends images: quay.io/team.")] = (
         None
+    )
+    substitutes: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Registries, such as quay.io/team, that are asked in this order for images that are "
+            "locked and not here, before they are built."
+        ),
+    ] = ()
+    push: Annotated[PushFile, Meta(description="What the images are called that `rbuild push` sends.")] = (
+        PushFile()
     )
     platform: Annotated[
         str, Meta(description="The platform that images are for: linux/amd64, linux/arm64, …")

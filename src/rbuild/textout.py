@@ -8,19 +8,26 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rbuild.compare.model import Comparison
 from rbuild.console import say, say_columns
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rbuild.compare.model import Comparison
     from rbuild.plan import Change
     from rbuild.verbs.build import StageResult
     from rbuild.verbs.deep import DeepFindings
     from rbuild.verbs.doctor import Check
     from rbuild.verbs.images import Image
+    from rbuild.verbs.keygen import KeyPair
+    from rbuild.verbs.pull import Pulled
+    from rbuild.verbs.push import Delivery
     from rbuild.verbs.run import StageRun
+    from rbuild.verbs.sbom import Summary
     from rbuild.verbs.status import StagePlan, Status
 
 _MOST_CHANGES = 10
+_ECOSYSTEMS = {"deb": "Debian packages", "npm": "npm packages", "pypi": "Python distributions"}
 _WIDTH = 100  # columns of text that no terminal shows
 
 
@@ -28,7 +35,8 @@ def say_results(results: Sequence[StageResult]) -> None:
     """What became of each stage that was to be built."""
     width = _width(one.stage for one in results)
     for one in results:
-        say(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}".rstrip())
+        source = f"  from {one.registry}" if one.registry else ""
+        say(f"{one.stage:{width}}  {one.outcome:10}  {one.digest or ''}{source}".rstrip())
 
 
 def say_status(found: Sequence[Status]) -> None:
@@ -86,6 +94,30 @@ def say_outputs(found: Sequence[StageRun]) -> None:
             say(f"{one.stage}: {output}")
 
 
+def say_deliveries(found: Sequence[Delivery]) -> None:
+    """What registries have now, an image a line, with what it took."""
+    images = [image for one in found for image in one.images]
+    width = _width(image.stage for image in images)
+    for image in images:
+        blobs = [f"{image.sent} sent ({image.bytes_sent / 1e6:.1f} MB)"] if image.sent else []
+        blobs += [f"{image.mounted} mounted"] if image.mounted else []
+        blobs += [f"{image.skipped} there before"] if image.skipped else []
+        say(f"{image.stage:{width}}  {image.reference}")
+        say(f"{'':{width}}    tags   {', '.join(image.tags) or 'none'}")
+        say(f"{'':{width}}    blobs  {', '.join(blobs)}")
+
+
+def say_pulled(found: Sequence[Pulled]) -> None:
+    """What is here now, an image a line, and where it came from."""
+    width = _width(one.stage for one in found)
+    for one in found:
+        if one.error:
+            continue
+        size = f"{one.blobs} blob{'s'[: one.blobs != 1]}, {one.size / 1e6:.1f} MB"
+        source = f"from {one.registry} ({size})" if one.registry else "was here"
+        say(f"{one.stage:{width}}  {one.digest}  {source}")
+
+
 def say_checks(found: Sequence[Check]) -> None:
     """What was looked at on this host, with the fix of what is wrong."""
     width = _width(check.name for check in found)
@@ -125,6 +157,19 @@ def say_deep(found: DeepFindings) -> None:
     if found.omitted:
         say("")
         say(f"diffoscope was not asked about {found.omitted} more")
+
+
+def say_keys(pair: KeyPair) -> None:
+    """Where new keys are."""
+    say(f"{pair.private}  the private key, encrypted: keep it to yourself")
+    say(f"{pair.public}  the public key: for everyone who verifies")
+
+
+def say_sbom(found: Summary, path: Path) -> None:
+    """What a bill of materials has, and where it was written."""
+    counted = ", ".join(f"{_ECOSYSTEMS[kind]}: {count}" for kind, count in found.packages.items())
+    total = sum(found.packages.values())
+    say(f"{path}: {counted or 'no packages'}; {found.pinned} of {total} with URL and sha256 from the lock")
 
 
 def _width(texts: Iterable[str]) -> int:

@@ -37,8 +37,12 @@ COMMANDS = (
     "status",
     "plan",
     "images",
+    "sbom",
+    "provenance",
     "run",
     "shell",
+    "pull",
+    "keygen",
     "doctor",
     "schema",
 )

@@ -152,6 +152,12 @@ TOP = "project: x\nstages: {a: {}}\n"
         (TOP + "registry: team", "3 registry", "is not a registry: 'team'", "quay.io/team"),
         (TOP + "registry: quay.io/Team", "3 registry", "is not a registry", "quay.io/team"),
         (TOP + "registry: https://quay.io", "3 registry", "is not a registry", "quay.io/team"),
+        (
+            TOP + "substitutes: [quay.io/a, team]",
+            "3 substitutes[1]",
+            "is not a registry: 'team'",
+            "quay.io/team",
+        ),
         # Bases
         (TOP + "bases: {A B: {image: x}}", '3 bases["A B"]', "is not an image name", "lower case"),
         (TOP + "bases: {a: {image: x y}}", "3 bases.a.image", "is not an image name: 'x y'", None),

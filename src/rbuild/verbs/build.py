@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from rbuild.destination import Destination
 from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit
@@ -19,7 +20,11 @@ _MOST_CHANGES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How far a build may go. `epoch`, in seconds, is for stages that have none in the lock yet."""
+    """How far a build may go. `epoch`, in seconds, is for stages that have none in the lock yet.
+
+    `substitutes` are asked, before those of the project, for images that are locked and not in the store;
+    `insecure` names those of them that need no TLS.
+    """
 
     epoch: int
     jobs: int = 1
@@ -27,15 +32,21 @@ class Options:
     locked: bool = False
     upgrade: frozenset[str] = frozenset()  # stages whose recording is made anew
     images: bool = True  # whether images have to be in the store and in Podman's storage in the end
+    substitutes: tuple[Destination, ...] = ()
+    insecure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What became of a stage: `outcome` is "up to date", "built", "loaded" or "failed"."""
+    """What became of a stage: `outcome` is "up to date", "built", "fetched", "loaded" or "failed".
+
+    `registry` is where an image was fetched from.
+    """
 
     stage: str
     outcome: str
     digest: Digest | None = None
+    registry: str | None = None
     changes: tuple[Change, ...] = ()
     error: RbuildError | None = field(default=None, repr=False)
 
@@ -48,6 +59,7 @@ def build(
     A stage that fails does not keep the others from being built; its error is in its result. Raises
     RbuildError for what concerns all of them and, under `locked`, for a lock that is not right (exit 1).
     """
+    options = replace(options, substitutes=_substitutes(workspace, options))
     with ThreadPoolExecutor(1) as pool:
         # Podman takes as long to answer as all the rest of "nothing to do".
         asked = pool.submit(workspace.podman.digests) if options.images else None
@@ -78,16 +90,23 @@ def _state(
     options: Options,
     loaded: Mapping[str, Collection[str]],
 ) -> str:
-    """What has to be done about a stage: "build", "load" into Podman's storage, or nothing: "up to date"."""
+    """What has to be done about a stage: "build", "fetch", "load" into Podman's storage, or "up to date"."""
     if stale or assessed.locked is None:
         return "build"
     if not options.images:
         return "up to date"
     image = assessed.locked.image
     if not in_store(workspace, image):
-        return "build"
+        return "fetch" if options.substitutes else "build"
     name = workspace.image_name(assessed.source.stage.name)
     return "up to date" if str(image.manifest) in loaded.get(name, ()) else "load"
+
+
+def _substitutes(workspace: Workspace, options: Options) -> tuple[Destination, ...]:
+    if options.offline:
+        return ()
+    named = map(Destination.parse, workspace.project.substitutes)
+    return tuple(dict.fromkeys([*options.substitutes, *named]))
 
 
 def _out_of_date(stale: Mapping[str, Sequence[Change]], remains: Collection[Change]) -> RbuildError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.lock import ImageLock
 from rbuild.skopeo import load_image
 from rbuild.verbs.workspace import Workspace
@@ -19,3 +20,10 @@ def load_locked(workspace: Workspace, stage: str, image: ImageLock) -> None:
             scratch=scratch,
             podman=workspace.podman,
         )
+
+
+def name_locked(workspace: Workspace, stage: str, image: ImageLock) -> None:
+    """Name a stage's image, which the store has, in the store's own layout."""
+    store = workspace.store
+    manifest = store.put(store.read(image.manifest))
+    store.name_image(f"{workspace.project.name}/{stage}", manifest, OCI_MANIFEST)

@@ -17,7 +17,6 @@ import msgspec
 from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, StageDone, StageStarted
 from rbuild.image.form import NEWEST
-from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
 from rbuild.podman import Podman
 from rbuild.podman_storage import builder
@@ -35,8 +34,9 @@ from rbuild.verbs.build import Options, StageResult
 from rbuild.verbs.buildsecrets import check_secrets, read_secrets
 from rbuild.verbs.canonicalise import ReadyBase
 from rbuild.verbs.layercache import LayerCache
-from rbuild.verbs.loading import load_locked
+from rbuild.verbs.loading import load_locked, name_locked
 from rbuild.verbs.stagebuild import Job, Network, build_stage
+from rbuild.verbs.substitute import HURRIED, Substitutes
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
 
 ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on this host's loopback
@@ -88,6 +88,9 @@ class Pipeline:
             fetch=not options.offline,
         )
         self._own_site: Site | None = None
+        self._substitutes = Substitutes(
+            workspace, options.substitutes, insecure=options.insecure, limits=HURRIED, emit=emit
+        )
         self._bases = Bases(
             workspace,
             emit=emit,
@@ -120,6 +123,7 @@ class Pipeline:
             self._interrupted = True
             running = [future for future in futures.values() if not future.cancel()]
             self._workspace.store.close()
+            self._substitutes.close()
             self._session.close()  # or a recorder waits for what its build does not want any more
             stop_all()
             while wait(running, 0.1).not_done:
@@ -127,6 +131,7 @@ class Pipeline:
             raise
         finally:
             pool.shutdown()
+            self._substitutes.close()
             self._session.close()
 
     @property
@@ -178,7 +183,7 @@ class Pipeline:
             self._done(
                 StageDone(
                     stage=name,
-                    outcome=result.outcome,
+                    outcome=result.outcome + (f" from {result.registry}" if result.registry else ""),
                     ok=result.error is None,
                     digest=str(result.digest) if result.digest else None,
                     seconds=time.monotonic() - started,
@@ -188,6 +193,7 @@ class Pipeline:
 
     def _mended(self, assessed: Assessment, state: str) -> StageResult:
         """Bring a stage up to date; what is found to be corrupt is thrown away, and made or fetched anew."""
+        fits = state != "build"  # then what is locked can be fetched
         for _ in range(_MOST_CORRUPT):
             try:
                 return self._bring_up_to_date(assessed, state)
@@ -195,11 +201,16 @@ class Pipeline:
                 with self._pinning:  # or another stage might have it fetched again already
                     if self._workspace.store.discard_corrupt(error.digest):
                         self._warn(f"{error.problems[0].where}: {error.problems[0].what}; making it anew")
-                state = "build"
+                state = "fetch" if fits and self._options.substitutes else "build"
         return self._bring_up_to_date(assessed, state)
 
     def _bring_up_to_date(self, assessed: Assessment, state: str) -> StageResult:
         name, locked = assessed.source.stage.name, assessed.locked
+        registry = None
+        if state == "fetch":
+            assert locked is not None
+            registry = self._fetched(name, locked)
+            state = "fetch" if registry else "build"
         if state == "build":
             upgrade = name in self._options.upgrade
             why = "; ".join(str(change) for change in assessed.changes)
@@ -213,11 +224,24 @@ class Pipeline:
             locked = built
         assert locked is not None
         if state != "up to date" and self._options.images:
-            self._land(name, locked)
-        outcome = {"build": "built", "load": "loaded"}.get(state, state)
+            load_locked(self._workspace, name, locked.image)
+            name_locked(self._workspace, name, locked.image)
+        outcome = {"build": "built", "fetch": "fetched", "load": "loaded"}.get(state, state)
         return StageResult(
-            stage=name, outcome=outcome, digest=locked.image.manifest, changes=assessed.changes
+            stage=name,
+            outcome=outcome,
+            digest=locked.image.manifest,
+            registry=registry,
+            changes=assessed.changes,
         )
+
+    def _fetched(self, name: str, locked: StageLock) -> str | None:
+        """Fetch a stage's image; gives the registry that had it, None where it has to be built."""
+        self._emit(StageStarted(stage=name, why=f"its image is not in the store; asking {self._substitutes}"))
+        found = self._substitutes.search(name, locked.image)
+        for problem in found.problems:
+            self._emit(Note(stage=name, text=str(problem), level="warning"))
+        return found.fetched.registry if found.fetched else None
 
     def _build(
         self, assessed: Assessment, site: Site, locked: StageLock | None, *, cached: bool
@@ -262,13 +286,6 @@ class Pipeline:
         """A base is pinned anew if every stage that starts from it is recorded anew."""
         users = {name for name, stage in self._lock.stages.items() if key in stage.bases}
         return bool(self._options.upgrade) and users <= self._options.upgrade
-
-    def _land(self, name: str, locked: StageLock) -> None:
-        """Name the image in the store's layout and in the user's own Podman."""
-        workspace, store = self._workspace, self._workspace.store
-        load_locked(workspace, name, locked.image)
-        manifest = store.put(store.read(locked.image.manifest))
-        store.name_image(f"{workspace.project.name}/{name}", manifest, OCI_MANIFEST)
 
     def _update(
         self, *, stage: str | None = None, built: StageLock | None = None, prune: bool = False

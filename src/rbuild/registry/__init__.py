@@ -1,0 +1,1 @@
+"""The OCI distribution API: what registries are asked for, with credentials, patience and resumption."""

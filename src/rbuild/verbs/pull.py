@@ -1,0 +1,126 @@
+"""`rbuild pull`: images by their locked digest, from registries into the store and Podman's storage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from rbuild.destination import Destination
+from rbuild.digest import Digest
+from rbuild.errors import Problem, RbuildError, Where
+from rbuild.events import Emit, Note
+from rbuild.lock import ImageLock
+from rbuild.project import PROJECT_FILE
+from rbuild.registry.patience import Limits
+from rbuild.verbs.assessment import in_store
+from rbuild.verbs.loading import load_locked, name_locked
+from rbuild.verbs.substitute import Substitutes, damaged
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """An image that is in the store and in Podman's storage now, or why it is not.
+
+    `registry` is where it came from, None if the store had it all; `blobs`, of `size` bytes, are what was
+    fetched.
+    """
+
+    stage: str
+    digest: Digest
+    registry: str | None = None
+    blobs: int = 0
+    size: int = 0
+    error: RbuildError | None = field(default=None, repr=False)
+
+
+def pull(
+    workspace: Workspace,
+    stages: Collection[str],
+    emit: Emit,
+    *,
+    sources: Sequence[str] = (),
+    insecure: Collection[str] = (),
+) -> tuple[Pulled, ...]:
+    """Pull the locked images of `stages` from the first of `sources` that has them.
+
+    Without sources, the project's registry and its substitutes are asked. An image that cannot be had does
+    not keep the others from being pulled. Raises RbuildError for stages that are not locked, and where
+    nobody says where from.
+    """
+    images = _locked(workspace, stages)
+    places = _places(workspace, sources)
+    substitutes = Substitutes(workspace, places, insecure=insecure, limits=Limits(), emit=emit)
+    loaded = workspace.podman.digests()
+    try:
+        return tuple(
+            _pull(
+                workspace,
+                name,
+                image,
+                substitutes,
+                str(image.manifest) in loaded.get(workspace.image_name(name), ()),
+                emit,
+            )
+            for name, image in images.items()
+        )
+    finally:
+        substitutes.close()
+
+
+def _locked(workspace: Workspace, stages: Collection[str]) -> dict[str, ImageLock]:
+    lock = read_lock(workspace)
+    known = lock.stages if lock else {}
+    missing = [
+        Problem(
+            what=f"stage {name} is not in the lock",
+            where=Where(file=LOCK_FILE, key=f"stages.{name}"),
+            hint=f"rbuild build {name}, or git pull for a lock that has it",
+        )
+        for name in stages
+        if name not in known
+    ]
+    if missing:
+        raise RbuildError(missing)
+    return {name: known[name].image for name in stages}
+
+
+def _places(workspace: Workspace, sources: Sequence[str]) -> tuple[Destination, ...]:
+    project = workspace.project
+    texts = sources or [*([project.registry] if project.registry else []), *project.substitutes]
+    if not texts:
+        raise RbuildError(
+            "nobody says where from",
+            where=Where(file=PROJECT_FILE),
+            hint="rbuild pull --from REGISTRY/PATH, or registry: in the project's file",
+        )
+    return tuple(dict.fromkeys(map(Destination.parse, texts)))
+
+
+def _pull(
+    workspace: Workspace, name: str, image: ImageLock, substitutes: Substitutes, loaded: bool, emit: Emit
+) -> Pulled:
+    try:
+        for digest in damaged(workspace, image):
+            emit(Note(stage=name, text=f"{digest} was damaged in the store; fetching it", level="warning"))
+        pulled = Pulled(stage=name, digest=image.manifest)
+        if not in_store(workspace, image):
+            emit(Note(stage=name, text=f"asking {substitutes}"))
+            found = substitutes.search(name, image)
+            if found.fetched is None:
+                return Pulled(stage=name, digest=image.manifest, error=RbuildError(found.problems))
+            for problem in found.problems:
+                emit(Note(stage=name, text=str(problem), level="warning"))
+            pulled = Pulled(
+                stage=name,
+                digest=image.manifest,
+                registry=found.fetched.registry,
+                blobs=found.fetched.blobs,
+                size=found.fetched.size,
+            )
+        if not loaded:
+            load_locked(workspace, name, image)
+        name_locked(workspace, name, image)
+    except RbuildError as error:
+        return Pulled(stage=name, digest=image.manifest, error=error)
+    return pulled

@@ -1,0 +1,278 @@
+"""`rbuild push`: the very bytes that the lock names, from the store into registries.
+
+Blobs go first, then manifests by digest, tags last, so that a tag never stands for an image that is not all
+there; then each manifest is read back by its tags, and compared with the lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
+
+from rbuild.destination import Destination
+from rbuild.digest import Digest
+from rbuild.errors import Exit, Problem, RbuildError, Where
+from rbuild.events import Emit, Progress, StageDone
+from rbuild.project import PROJECT_FILE
+from rbuild.reference import Reference
+from rbuild.registry.client import Registry
+from rbuild.registry.delivery import Arrivals, Consignment, Means, deliver
+from rbuild.registry.patience import Limits
+from rbuild.registry.workers import in_parallel
+from rbuild.store import MissingBlob
+from rbuild.verbs.parcels import Parcel, pack
+from rbuild.verbs.workspace import Workspace
+
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of a push: where to (none: the project's registry), which tags (None: the project's).
+
+    `force` moves tags that are not listed as moving; `insecure` names registries that need no TLS.
+    """
+
+    to: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
+    force: bool = False
+    insecure: tuple[str, ...] = ()
+    limits: Limits = _LIMITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """An image that a registry has: how many of its blobs were sent, mounted from elsewhere, there before."""
+
+    stage: str
+    reference: Reference
+    tags: tuple[str, ...]
+    bytes_sent: int
+    sent: int
+    mounted: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What became of the images for one registry; with an error, those that are whole and tagged there."""
+
+    registry: str
+    images: tuple[Pushed, ...]
+    error: RbuildError | None = None
+
+
+def push(workspace: Workspace, stages: Collection[str], request: Request, emit: Emit) -> tuple[Delivery, ...]:
+    """Push the images of `stages`. Raises RbuildError for what is refused before anything is sent."""
+    hosts = _destinations(workspace, request)
+    for insecure in request.insecure:
+        _check_insecure(insecure, hosts)
+    open_to_all = {insecure.partition("/")[0] for insecure in request.insecure}
+    # A wrong name fails before the store is read.
+    names = {
+        host: {stage: [one.repository(workspace.project.name, stage) for one in ways] for stage in stages}
+        for host, ways in hosts.items()
+    }
+    parcels = pack(workspace, tuple(stages), request.tags)
+    errands = []
+    for host, repositories in names.items():
+        registry = Registry(host, insecure=host in open_to_all, env=workspace.env, limits=request.limits)
+        images = [_Image(parcel, where) for parcel in parcels for where in repositories[parcel.stage]]
+        errands.append(_Errand(workspace, registry, images, request.force, emit))
+    refused: list[Problem] = []
+    ready: list[_Errand] = []
+    done: dict[str, Delivery] = {}
+    try:
+        for errand in errands:
+            try:
+                refused += errand.look()
+                ready.append(errand)
+            except RbuildError as error:
+                done[errand.host] = Delivery(registry=errand.host, images=(), error=error)
+        if refused:
+            raise RbuildError(refused, exit_code=Exit.FINDING)
+        for errand in ready:
+            done[errand.host] = errand.run()
+    finally:
+        for errand in errands:
+            errand.close()
+    return tuple(done[errand.host] for errand in errands)
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """An image on its way to one repository."""
+
+    parcel: Parcel
+    where: Reference
+
+    @property
+    def repository(self) -> str:
+        return self.where.repository
+
+
+class _Errand:
+    """All images that go to one registry."""
+
+    def __init__(
+        self, workspace: Workspace, registry: Registry, images: Sequence[_Image], force: bool, emit: Emit
+    ) -> None:
+        self.host = registry.host
+        self._workspace = workspace
+        self._registry = registry
+        self._images = images
+        self._force = force
+        self._emit = emit
+        self._standing: dict[tuple[str, str], Digest | None] = {}  # by repository and tag
+
+    def look(self) -> list[Problem]:
+        """Ask what the tags stand for now; the problems are those that must not move, and would."""
+        asked = [(image, tag) for image in self._images for tag in image.parcel.tags]
+        found = in_parallel([partial(self._standing_tag, image, tag) for image, tag in asked])
+        problems = []
+        for (image, tag), digest in zip(asked, found, strict=True):
+            self._standing[image.repository, tag] = digest
+            stays = digest in (None, image.parcel.digest) or tag in image.parcel.moving or self._force
+            if not stays:
+                problems.append(_would_move(image, tag, digest))
+        return problems
+
+    def _standing_tag(self, image: _Image, tag: str) -> Digest | None:
+        return self._registry.repository(image.repository).has_manifest(tag)
+
+    def run(self) -> Delivery:
+        """Send everything."""
+        started = time.monotonic()
+        pushed: tuple[Pushed, ...] = ()
+        error = None
+        try:
+            arrivals = deliver(self._registry, self._consignments(), self._opened, self._told)
+            in_parallel([partial(self._put_manifest, image) for image in self._images])
+            tagged = [(image, tag) for image in self._images for tag in image.parcel.tags]
+            in_parallel([partial(self._put_tag, image, tag) for image, tag in tagged])
+            in_parallel([partial(self._read_back, image) for image in self._images])
+            pushed = tuple(_pushed(image, arrivals) for image in self._images)
+        except RbuildError as failure:
+            error = failure
+        for stage, digest in {image.parcel.stage: image.parcel.digest for image in self._images}.items():
+            self._emit(
+                StageDone(
+                    stage=stage,
+                    outcome=f"{'pushed' if pushed else 'not pushed'} to {self.host}",
+                    ok=error is None,
+                    digest=str(digest),
+                    seconds=round(time.monotonic() - started, 3),
+                )
+            )
+        return Delivery(registry=self.host, images=pushed, error=error)
+
+    def close(self) -> None:
+        self._registry.close()
+
+    def _consignments(self) -> Iterable[Consignment]:
+        """Each blob once, with all repositories that it goes to."""
+        sizes: dict[Digest, int] = {}
+        targets: dict[Digest, dict[str, None]] = {}
+        sources: dict[Digest, dict[str, None]] = {}
+        for image in self._images:
+            for blob in image.parcel.blobs:
+                sizes[blob.digest] = blob.size
+                targets.setdefault(blob.digest, {})[image.repository] = None
+                for base in image.parcel.bases:
+                    if base.image.registry == self.host and blob.digest in base.layers:
+                        sources.setdefault(blob.digest, {})[base.image.repository] = None
+        for digest, size in sizes.items():
+            yield Consignment(
+                digest=digest,
+                size=size,
+                repositories=tuple(targets[digest]),
+                sources=tuple(sources.get(digest, ())),
+            )
+
+    def _put_manifest(self, image: _Image) -> None:
+        parcel, repository = image.parcel, self._registry.repository(image.repository)
+        if any(self._standing[image.repository, tag] == parcel.digest for tag in parcel.tags):
+            return
+        if repository.has_manifest(str(parcel.digest)) is None:
+            repository.put_manifest(str(parcel.digest), parcel.manifest, parcel.media_type)
+
+    def _put_tag(self, image: _Image, tag: str) -> None:
+        if self._standing[image.repository, tag] != image.parcel.digest:
+            repository = self._registry.repository(image.repository)
+            repository.put_manifest(tag, image.parcel.manifest, image.parcel.media_type)
+
+    def _read_back(self, image: _Image) -> None:
+        parcel, repository = image.parcel, self._registry.repository(image.repository)
+        for reference in parcel.tags or (str(parcel.digest),):
+            found = repository.manifest(reference)
+            if found is None or found.digest != parcel.digest:
+                raise RbuildError(
+                    f"the registry has {found.digest if found else 'no manifest'} under {reference},"
+                    f" and {parcel.digest} was pushed",
+                    where=Where(url=str(repository)),
+                    hint="someone else may have pushed at the same time, or the registry rewrites manifests: "
+                    "push again, and then ask whoever runs it",
+                    exit_code=Exit.FINDING,
+                )
+
+    def _opened(self, digest: Digest, again: bool) -> BinaryIO:
+        """Open a blob. A registry checks what it gets: only what has failed once is checked here."""
+        store = self._workspace.store
+        try:
+            return store.open(digest) if again else store.path(digest).open("rb")
+        except FileNotFoundError:
+            raise MissingBlob(digest) from None
+
+    def _told(self, done: int, total: int) -> None:
+        self._emit(Progress(text=f"pushing to {self.host}", done=done, total=total))
+
+
+def _pushed(image: _Image, arrivals: Arrivals) -> Pushed:
+    mine = [arrivals[image.repository, blob.digest] for blob in image.parcel.blobs]
+    means = [one.means for one in mine]
+    return Pushed(
+        stage=image.parcel.stage,
+        reference=image.where.at(image.parcel.digest),
+        tags=image.parcel.tags,
+        bytes_sent=sum(one.sent for one in mine),
+        sent=means.count(Means.SENT),
+        mounted=means.count(Means.MOUNTED),
+        skipped=means.count(Means.SKIPPED),
+    )
+
+
+def _would_move(image: _Image, tag: str, digest: Digest | None) -> Problem:
+    return Problem(
+        what=f"the tag {tag} stands for another image, {digest}, and would move",
+        where=Where(url=str(image.where.name), digest=str(image.parcel.digest)),
+        hint=f"push with --force, or list its template under push.moving_tags in {PROJECT_FILE}",
+    )
+
+
+def _destinations(workspace: Workspace, request: Request) -> Mapping[str, list[Destination]]:
+    """Where the images go, by registry."""
+    texts = request.to or ((workspace.project.registry,) if workspace.project.registry else ())
+    if not texts:
+        raise RbuildError(
+            "nobody says where to",
+            where=Where(file=PROJECT_FILE),
+            hint="rbuild push --to REGISTRY/PATH, or registry: in the project's file",
+        )
+    found: dict[str, list[Destination]] = {}
+    for text in texts:
+        one = Destination.parse(text)
+        ways = found.setdefault(one.registry, [])
+        if one not in ways:
+            ways.append(one)
+    return found
+
+
+def _check_insecure(text: str, hosts: Mapping[str, object]) -> None:
+    host = text.partition("/")[0]
+    if host not in hosts:
+        raise RbuildError(
+            f"--insecure {text[:200]}: nothing is pushed there", hint=f"it can be {' or '.join(hosts)}"
+        )

@@ -1,0 +1,104 @@
+"""Debian's docker-registry on loopback: open, with users over TLS, or read-only."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
+
+import yaml
+
+from rbuild.sealed.authority import Authority
+
+USER, PASSWORD = "ann", "correct-horse-battery"
+_HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuupOWRSKKNe562z1DsLEArFuJDHVyRIMa\n"
+_ACCEPT = "application/vnd.oci.image.manifest.v1+json"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that runs; `authority` is the certificate of whoever vouches for it."""
+
+    port: int
+    storage: Path
+    authority: Path | None = None
+
+    @property
+    def host(self) -> str:
+        return f"localhost:{self.port}"
+
+    def digest(self, name: str, reference: str) -> str:
+        """What the registry says that a tag stands for."""
+        request = Request(f"{self.url}/v2/{name}/manifests/{reference}", headers={"Accept": _ACCEPT})
+        if self.authority:
+            pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            request.add_header("Authorization", f"Basic {pair}")
+        context = ssl.create_default_context(cafile=self.authority) if self.authority else None
+        with build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open(
+            request, timeout=10
+        ) as answer:
+            said: str = answer.headers["Docker-Content-Digest"]
+        return said
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.authority else 'http'}://{self.host}"
+
+    def log_in(self, folder: Path) -> dict[str, str]:
+        """Write an auth file and a folder of certificates; the variables that lead there."""
+        assert self.authority is not None
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        file = folder / "auth.json"
+        file.write_text(json.dumps({"auths": {self.host: {"auth": pair}}}))
+        return {"REGISTRY_AUTH_FILE": str(file), "SSL_CERT_FILE": str(self.authority)}
+
+
+@contextmanager
+def registry(
+    folder: Path, *, users: bool = False, read_only: bool = False, storage: Path | None = None
+) -> Iterator[Registry]:
+    """A registry with its files below `folder`; with `users`, it has TLS and one user."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own = Path(tempfile.mkdtemp(dir=folder, prefix="registry-"))
+    running = Registry(port, storage or own / "storage", own / "ca.crt" if users else None)
+    config = {
+        "version": 0.1,
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(running.storage)},
+            "maintenance": {"readonly": {"enabled": read_only}},
+        },
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    if users:
+        authority = Authority()
+        (own / "ca.crt").write_bytes(authority.certificate_pem)
+        (own / "server.pem").write_bytes(authority._leaf_pem("localhost"))
+        (own / "htpasswd").write_text(_HTPASSWD)
+        config["http"] |= {"tls": {"certificate": str(own / "server.pem"), "key": str(own / "server.pem")}}  # type: ignore[operator]
+        config["auth"] = {"htpasswd": {"realm": "tests", "path": str(own / "htpasswd")}}
+    (own / "config.yml").write_text(yaml.safe_dump(config))
+    argv = ["docker-registry", "serve", str(own / "config.yml")]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            assert process.poll() is None, "docker-registry ended"
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield running
+    finally:
+        process.terminate()
+        process.wait()

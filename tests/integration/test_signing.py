@@ -1,0 +1,270 @@
+"""Signatures and attestations of rbuild, verified by cosign itself and by a policy of skopeo and Podman."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from debiantools import debian_tool
+from registries import Registry, registry
+from worlds import World, make_world, project_file, remove_world
+
+from rbuild.digest import Digest
+from rbuild.image.artifact import artifact, referrers_index, referrers_tag
+from rbuild.image.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
+from rbuild.provenance import PREDICATE_TYPE
+from rbuild.reference import Reference
+from rbuild.registry.client import Registry as Client
+from rbuild.signing.cosign import Attachment, attestation, signature
+from rbuild.signing.key import SigningKey
+from rbuild.verbs.keygen import open_key
+
+Fetched = Callable[[str], subprocess.CompletedProcess[str]]
+TRUST = Path(__file__).parents[2] / "policies/trust"
+PASSWORD = {"COSIGN_PASSWORD": "sesam öffne dich"}
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A project with two stages in a registry, the first of which is signed and attested."""
+
+    world: World
+    registry: Registry
+    cosign: list[str]
+    keys: Path  # the prefix
+
+    def name(self, stage: str) -> str:
+        return f"{self.registry.host}/team/{stage}"
+
+    def at(self, stage: str) -> str:
+        return f"{self.name(stage)}@{self.world.digests()[stage]}"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """cosign, which has a home of its own and reaches the registry alone."""
+        env = {**self.world.env, **PASSWORD, "HOME": str(self.world.data)}
+        return subprocess.run([*self.cosign, *arguments], env=env, capture_output=True, text=True, timeout=60)
+
+    def verify(self, image: str, *, key: Path | None = None) -> subprocess.CompletedProcess[str]:
+        public = f"--key={key or self.keys.with_suffix('.pub')}"
+        return self.run("verify", public, "--insecure-ignore-tlog", "--allow-http-registry", image)
+
+    def key(self) -> SigningKey:
+        return open_key(self.keys.with_suffix(".key"), lambda: PASSWORD["COSIGN_PASSWORD"].encode())
+
+    def copy(self, stage: str, name: str) -> None:
+        """Push the image of a stage under any name."""
+        target = f"docker://{self.name(name)}"
+        argv = ["skopeo", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+        subprocess.run(
+            [*argv, f"oci:{self.world.store}:demo/{stage}", target], env=self.world.env, check=True
+        )
+
+    def upload(self, stage: str, attachment: Attachment) -> None:
+        repository = Client(self.registry.host, env=self.world.env).repository(f"team/{stage}")
+        for blob in attachment.blobs:
+            repository.push_blob(Digest.of(blob), len(blob), partial(io.BytesIO, blob), lambda _: None)
+        repository.put_manifest(attachment.tag, attachment.manifest, OCI_MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def signed() -> Iterator[Signed]:
+    folder = Path(tempfile.mkdtemp(prefix="rb-"))
+    world = make_world(folder)
+    stages = {
+        name: {"containerfile": f"{name}.Containerfile", "context": "context"} for name in ("one", "two")
+    }
+    world.write({"rbuild.yaml": project_file({}, stages), "context/file": "content\n"})
+    world.write({f"{name}.Containerfile": f"FROM scratch\nCOPY file /{name}\n" for name in stages})
+    world.ok("build")
+    world.ok("keygen", "--output-key-prefix", str(folder / "team"), env=PASSWORD)
+    with registry(folder) as running:
+        made = Signed(world, running, debian_tool(folder / "tool", "cosign"), folder / "team")
+        for stage in stages:
+            made.copy(stage, f"{stage}:1")
+        key = made.key()
+        made.upload("one", signature(key, Reference.parse(made.at("one"))))
+        statement = world.ok("provenance", "one").stdout.rstrip("\n").encode()
+        digest = Digest.parse(world.digests()["one"])
+        made.upload("one", attestation(key, digest, statement, PREDICATE_TYPE))
+        yield made
+    remove_world(world)
+    shutil.rmtree(folder)
+
+
+def test_cosign_verifies_what_is_signed_and_nothing_else(signed: Signed) -> None:
+    done = signed.verify(signed.at("one"))
+    assert done.returncode == 0, done.stderr
+    (said,) = json.loads(done.stdout)
+    assert said["critical"]["image"]["docker-manifest-digest"] == signed.world.digests()["one"]
+    assert said["critical"]["identity"]["docker-reference"] == signed.name("one")
+    assert signed.verify(f"{signed.name('one')}:1").returncode == 0
+    unsigned = signed.verify(signed.at("two"))
+    assert unsigned.returncode != 0 and "no signatures found" in unsigned.stderr
+
+
+def test_cosign_verifies_the_provenance(signed: Signed) -> None:
+    options = ("--insecure-ignore-tlog", "--allow-http-registry", "--type", "slsaprovenance1")
+    done = signed.run("verify-attestation", f"--key={signed.keys}.pub", *options, signed.at("one"))
+    assert done.returncode == 0, done.stderr
+    payload = json.loads(base64.b64decode(json.loads(done.stdout)["payload"]))
+    assert payload == signed.world.json("provenance", "one")
+
+
+def test_another_key_does_not_verify(signed: Signed, tmp_path: Path) -> None:
+    signed.world.ok("keygen", "--output-key-prefix", str(tmp_path / "other"), env=PASSWORD)
+    done = signed.verify(signed.at("one"), key=tmp_path / "other.pub")
+    assert done.returncode != 0 and "invalid signature" in done.stderr
+
+
+def test_a_signature_of_one_image_does_not_do_for_another(signed: Signed) -> None:
+    made = signature(signed.key(), Reference.parse(signed.at("one")))
+    moved = replace(made, tag=f"sha256-{Digest.parse(signed.world.digests()['two']).hex}.sig")
+    signed.upload("two", moved)
+    done = signed.verify(signed.at("two"))
+    assert done.returncode != 0 and "invalid or missing digest" in done.stderr
+
+
+def test_cosign_uses_the_key_and_rbuild_uses_one_of_cosign(signed: Signed, tmp_path: Path) -> None:
+    done = signed.run("public-key", f"--key={signed.keys}.key")
+    assert done.stdout == signed.keys.with_suffix(".pub").read_text()
+    prefix = tmp_path / "theirs"
+    assert signed.run("generate-key-pair", f"--output-key-prefix={prefix}").returncode == 0
+    key = open_key(prefix.with_suffix(".key"), lambda: PASSWORD["COSIGN_PASSWORD"].encode())
+    assert key.public_pem() == prefix.with_suffix(".pub").read_bytes()
+    assert PASSWORD["COSIGN_PASSWORD"] not in done.stderr
+
+
+@pytest.mark.parametrize("part", ["payload", "signature"])
+def test_a_changed_byte_is_noticed(signed: Signed, part: str) -> None:
+    made = signature(signed.key(), Reference.parse(signed.at("two")))
+    config, payload = made.blobs
+    manifest = json.loads(made.manifest)
+    (layer,) = manifest["layers"]
+    if part == "payload":
+        payload = payload.replace(b'"optional":null', b'"optional": {}')
+        layer |= {"digest": str(Digest.of(payload)), "size": len(payload)}
+    else:
+        written = layer["annotations"]["dev.cosignproject.cosign/signature"]
+        layer["annotations"]["dev.cosignproject.cosign/signature"] = f"{written[:20]}AA{written[22:]}"
+    signed.upload("two", replace(made, manifest=json.dumps(manifest).encode(), blobs=(config, payload)))
+    done = signed.verify(signed.at("two"))
+    assert done.returncode != 0 and "invalid signature" in done.stderr, done.stderr
+    signed.upload("two", made)
+    assert signed.verify(signed.at("two")).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def skopeo(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A skopeo that verifies: Debian 12 has the signatures of sigstore switched off in its own."""
+    folder = tmp_path_factory.mktemp("skopeo")
+    libraries = ("libc6", "libgpgme11t64", "libsqlite3-0", "libassuan9", "libgpg-error0")
+    return debian_tool(folder, "skopeo", libraries=libraries)
+
+
+@pytest.fixture(scope="module")
+def policy(signed: Signed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the example policy, for this registry and key."""
+    home = tmp_path_factory.mktemp("home")
+    own = Path.home() / ".config/containers"
+    if own.exists():
+        shutil.copytree(own, home / ".config/containers")
+    for source in (TRUST / "policy.json", TRUST / "registries.d/team.yaml"):
+        target = home / ".config/containers" / source.relative_to(TRUST)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text().replace("registry.example.org", signed.registry.host)
+        assert signed.registry.host in text
+        target.write_text(text.replace("/etc/containers/keys/team.pub", f"{signed.keys}.pub"))
+    return home
+
+
+@pytest.fixture
+def fetched(signed: Signed, skopeo: list[str], policy: Path, tmp_path: Path) -> Fetched:
+    """skopeo under the policy."""
+    containers = policy / ".config/containers"
+    options = (
+        "--policy",
+        str(containers / "policy.json"),
+        "--registries.d",
+        str(containers / "registries.d"),
+    )
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        image = f"docker://{signed.name(name)}:1"
+        argv = [*skopeo, *options, "copy", "--quiet", "--src-tls-verify=false", image]
+        return subprocess.run(
+            [*argv, f"dir:{tmp_path}/image"], env=signed.world.env, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_the_policy_takes_what_is_signed(signed: Signed, fetched: Fetched) -> None:
+    done = fetched("one")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_policy_refuses_an_unsigned_image(signed: Signed, fetched: Fetched) -> None:
+    signed.copy("two", "three:1")
+    done = fetched("three")
+    assert done.returncode != 0 and "no signature exists" in done.stderr
+
+
+def test_the_policy_refuses_an_image_that_another_key_signed(signed: Signed, fetched: Fetched) -> None:
+    signed.copy("two", "four:1")
+    reference = Reference.parse(f"{signed.name('four')}@{signed.world.digests()['two']}")
+    signed.upload("four", signature(SigningKey.generate(), reference))
+    done = fetched("four")
+    assert done.returncode != 0 and "cryptographic signature verification failed" in done.stderr
+
+
+def test_the_policy_refuses_an_image_that_was_moved(signed: Signed, fetched: Fetched) -> None:
+    """Image two, with its own good signature, in a repository that it was not signed for."""
+    signed.copy("two", "five:1")
+    signed.upload("five", signature(signed.key(), Reference.parse(signed.at("two"))))
+    done = fetched("five")
+    assert done.returncode != 0 and "is not accepted" in done.stderr
+
+
+def test_podman_refuses_an_unsigned_image(signed: Signed, policy: Path) -> None:
+    env = {**signed.world.env, "HOME": str(policy), "XDG_CONFIG_HOME": str(policy / ".config")}
+    signed.copy("two", "six:1")
+    argv = ["podman", "pull", "--quiet", "--tls-verify=false", f"{signed.name('six')}:1"]
+    argv += ["--signature-policy", str(policy / ".config/containers/policy.json")]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert done.returncode != 0 and "no signature exists" in done.stderr
+
+
+def test_a_bill_of_materials_refers_to_its_image(signed: Signed) -> None:
+    """Debian's registry keeps no list of referrers: theirs is an index under a tag."""
+    repository = Client(signed.registry.host, env=signed.world.env).repository("team/one")
+    image = repository.manifest(signed.world.digests()["one"])
+    assert image is not None
+    subject = Descriptor(media_type=image.media_type, digest=image.digest, size=len(image.data))
+    document = signed.world.ok("sbom", "one").stdout.encode()
+    made = artifact(subject, "application/vnd.cyclonedx+json", document)
+    for blob in made.blobs:
+        repository.push_blob(Digest.of(blob), len(blob), partial(io.BytesIO, blob), lambda _: None)
+    repository.put_manifest(str(made.digest), made.manifest, OCI_MANIFEST)
+    repository.put_manifest(referrers_tag(image.digest), referrers_index(None, made), OCI_INDEX)
+    listed = json.loads(
+        subprocess.check_output(
+            [
+                "skopeo",
+                "inspect",
+                "--raw",
+                "--tls-verify=false",
+                f"docker://{signed.name('one')}:{referrers_tag(image.digest)}",
+            ]
+        )
+    )
+    assert [one["digest"] for one in listed["manifests"]] == [str(made.digest)]
+    assert signed.verify(signed.at("one")).returncode == 0
