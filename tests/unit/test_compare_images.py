@@ -166,7 +166,9 @@ def test_a_broken_layer_is_an_error_with_blob_and_entry() -> None:
     assert problem.where.digest == str(Digest.of(blob))
 
 
-@pytest.mark.parametrize("blob", [b"", b"\x1f\x8bnot gzip", gzip.compress(b"x" * 600)[:20]])
+@pytest.mark.parametrize(
+    "blob", [b"", b"\x1f\x8bnot gzip", gzip.compress(b"x" * 600)[:20]], ids=["empty", "no gzip", "cut"]
+)
 def test_a_blob_that_is_no_layer_is_an_error_or_empty(blob: bytes) -> None:
     a, b = image("a", [ONE]), image("b", [TWO], blobs=[blob or b"\x1f"])
     with pytest.raises(RbuildError, match="layer 1 of b"):
