@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from rbuild import __version__, cli
+from rbuild.commands import building
 from rbuild.errors import RbuildError
 from rbuild.schema import schema
 
@@ -336,7 +337,7 @@ def test_a_bug_is_no_finding(rbuild: Rbuild, project: Path, monkeypatch: pytest.
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(cli, "_workspace", broken)
+    monkeypatch.setattr(building, "workspace_here", broken)
     said = rbuild("lock", "--check")
     assert said.code == 2
     assert "Traceback" in said.err
@@ -349,7 +350,7 @@ def test_an_error_of_the_system_is_one_line(
     def broken(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/somewhere")
 
-    monkeypatch.setattr(cli, "_workspace", broken)
+    monkeypatch.setattr(building, "workspace_here", broken)
     said = rbuild("status")
     assert (said.code, said.err) == (2, "error: Permission denied: /somewhere\n")
 
@@ -358,7 +359,7 @@ def test_an_error_of_the_system_is_one_line(
 def test_a_signal(
     rbuild: Rbuild, project: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(cli, "_workspace", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(building, "workspace_here", lambda *_: signal.raise_signal(number))
     said = rbuild("status")
     assert said.code == 128 + number
     assert said.err.startswith("error: interrupted")
@@ -368,7 +369,7 @@ def test_the_exit_code_of_an_error(rbuild: Rbuild, project: Path, monkeypatch: p
     def broken(*_: object) -> None:
         raise RbuildError("two\nlines", hint="do this")
 
-    monkeypatch.setattr(cli, "_workspace", broken)
+    monkeypatch.setattr(building, "workspace_here", broken)
     assert rbuild("status") == Said(2, "", "error: two\nlines\nhint: do this\n")
 
 

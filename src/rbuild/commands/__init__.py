@@ -1,0 +1,1 @@
+"""The commands of `rbuild`: each reads arguments, calls a verb, prints what it returns."""
