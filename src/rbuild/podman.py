@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rbuild.errors import RbuildError, Where
-from rbuild.process import Process, run
+from rbuild.process import Process, failure, run
 
 _NO_SPACE = "no space left on device"
+_BROKEN = re.compile(r'locating item named "manifest" for image with ID "([0-9a-f]{64})"')
+_MOST_BROKEN = 8  # images of one storage
 _VOLUMES_ARE_WRITABLE = (5, 2, 0)  # its Buildah is 1.37, "make traditional volume handling not the default"
 _REMOVE = """\
 folder=$2 awk 'index($5, ENVIRON["folder"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
@@ -65,10 +67,23 @@ class Podman:
         return run(self.argv("image", "exists", name), env=self.env, check=False).returncode == 0
 
     def digests(self) -> dict[str, set[str]]:
-        """The images with a name, each with the digests of the manifests that it is known by."""
-        form = "{{.Repository}}:{{.Tag}} {{.Digest}}"
+        """The images with a name, each with the digests of the manifests that it is known by.
+
+        A copy into the storage that was killed leaves an image without its manifest, at which Podman ends
+        every list. As it advises, such an image is removed.
+        """
+        argv = self.argv("images", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}}")
+        done = run(argv, env=self.env, check=False)
+        for _ in range(_MOST_BROKEN):
+            broken = _BROKEN.search(done.stderr)
+            if done.returncode == 0 or broken is None:
+                break
+            run(self.argv("rmi", "--force", broken[1]), env=self.env, check=False)
+            done = run(argv, env=self.env, check=False)
+        if done.returncode != 0:
+            raise failure(done)
         named: dict[str, set[str]] = {}
-        for line in run(self.argv("images", "--format", form), env=self.env).stdout.splitlines():
+        for line in done.stdout.splitlines():
             name, _, digest = line.partition(" ")
             named.setdefault(name, set()).add(digest)
         return named

@@ -74,3 +74,18 @@ def _assert_lock_is_whole(world: World, digests: dict[str, str]) -> None:
         return
     world.ok("status")
     assert world.digests().items() <= digests.items()
+
+
+def test_an_image_whose_copy_was_killed(world: World, layouts: Layouts) -> None:
+    """Without its manifest it ends every list of Podman's."""
+    two_stages(world, layouts)
+    world.ok("all")
+    digests = world.digests()
+    config = world.lock["stages"]["one"]["image"]["config"].removeprefix("sha256:")
+    (image,) = (world.data / "containers" / "storage").glob(f"*-images/{config}")
+    (image / "manifest").unlink()
+    for copy in image.glob("=*"):
+        copy.unlink()
+    world.ok("all")
+    assert world.digests() == digests
+    assert "localhost/demo/one" in world.podman("images")

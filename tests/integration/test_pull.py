@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -269,7 +270,7 @@ def test_a_registry_that_does_not_answer_is_done_without(machine: World) -> None
     machine.forget_store()
     done = machine.ok("all", "--jobs", "1", "--json")
     assert [one["outcome"] for one in json.loads(done.stdout)] == ["built", "built"]
-    assert f"{ear.host}/demo/one" in done.stderr
+    assert re.search(rf"{re.escape(ear.host)}/demo/(one|two)", done.stderr), done.stderr
     assert 0 < ear.calls <= 4  # not once more for each stage
 
     wrong = machine.rbuild("all", "--from", "not a registry")
