@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
@@ -29,6 +30,7 @@ class FakeRegistry(Server):
         self.manifests: dict[tuple[str, str], bytes] = {}
         self.uploads: dict[str, bytearray] = {}
         self.received = 0  # bytes of blobs, those of broken uploads among them
+        self.counting = threading.Lock()
         self.tokens: set[str] = set()
         self.page: Sequence[str] = ()
         self.elsewhere = ""  # where blobs are to be fetched
@@ -123,7 +125,8 @@ class _Handler(Handler):
     def take(self, held: bytearray, length: int) -> None:
         data = self.rfile.read(length)
         held += data
-        self.server.received += len(data)
+        with self.server.counting:
+            self.server.received += len(data)
 
     def _blob(self, repository: str, digest: str) -> None:
         data = self.server.blobs.get((repository, digest))

@@ -28,6 +28,7 @@ _DOCKER_HUB = "registry-1.docker.io"
 _CONNECTIONS = 8  # to one host that are kept
 _MAX_ERROR = 64 << 10  # bytes that are read of an error's body
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_BROKEN_OFF = re.compile(r"\bEOF\b|UNEXPECTED_EOF|reset by peer")  # the line, not the certificate
 _NOT_TLS = re.compile("wrong version number|record layer failure|http request", re.IGNORECASE)
 
 
@@ -114,6 +115,8 @@ class Transport:
                 timeout=self._timeout,
             )
         except SSLError as error:
+            if _BROKEN_OFF.search(str(error)):
+                raise Transient(reason(error)) from error
             raise self._untrusted(error) from error
         except (HTTPError, OSError) as error:
             raise Transient(reason(error)) from error
