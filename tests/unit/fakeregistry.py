@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import threading
@@ -31,6 +32,7 @@ class FakeRegistry(Server):
         self.uploads: dict[str, bytearray] = {}
         self.received = 0  # bytes of blobs, those of broken uploads among them
         self.counting = threading.Lock()
+        self.sessions = itertools.count()
         self.tokens: set[str] = set()
         self.page: Sequence[str] = ()
         self.elsewhere = ""  # where blobs are to be fetched
@@ -97,7 +99,7 @@ class _Handler(Handler):
                 blobs[repository, source[1]] = blobs[source]
                 self.answer(201)
                 return
-            session = f"s{len(uploads)}"
+            session = f"s{next(self.server.sessions)}"
             uploads[session] = bytearray()
             self.answer(202, Location=f"/v2/{repository}/blobs/uploads/{session}")
             return
