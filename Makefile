@@ -18,7 +18,7 @@ test: lint
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 unit: setup
-	.venv/bin/pytest tests/unit
+	.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 4
 
 lint: setup
 	.venv/bin/ruff check
