@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from typing import AnyStr
 
 from rbuild.compare.budget import Budget
 from rbuild.compare.model import Detail, Row
@@ -17,8 +18,11 @@ _HEX_ROWS = 8
 _STEP = 1 << 16
 
 
-def first_difference(a: bytes, b: bytes) -> int | None:
-    """The offset of the first byte that differs; the shorter one's size if it is how the other begins."""
+def first_difference(a: AnyStr, b: AnyStr) -> int | None:
+    """The offset of the first byte (of a text: character) that differs; None if they are equal.
+
+    The size of the shorter one if it is how the other begins.
+    """
     size = min(len(a), len(b))
     low = 0
     while low < size and a[low : low + _STEP] == b[low : low + _STEP]:

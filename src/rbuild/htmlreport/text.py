@@ -8,6 +8,8 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
+from rbuild.compare.excerpt import first_difference
+
 LONGEST = 1000
 """Characters of a text that are shown: every file name (255 bytes) and nearly every path fits."""
 
@@ -85,17 +87,8 @@ def _cut(count: int) -> Markup:
 
 def _common(a: str, b: str) -> int:
     """How many characters two texts have in common from their start."""
-    shorter = min(len(a), len(b))
-    if a[:shorter] == b[:shorter]:
-        return shorter
-    low, high = 0, shorter  # a[:low] is common, a[:high] is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
+    found = first_difference(a, b)
+    return len(a) if found is None else found
 
 
 def _marked_stretch(text: str, start: int, end: int) -> Markup:

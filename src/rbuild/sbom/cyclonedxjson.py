@@ -17,7 +17,7 @@ from packageurl import PackageURL
 
 from rbuild.digest import Digest
 from rbuild.sbom.package import Origin, Package
-from rbuild.sbom.subject import Subject, qualifiers
+from rbuild.sbom.subject import Subject, package_url
 
 
 def cyclonedx(subject: Subject, packages: Iterable[Package]) -> bytes:
@@ -45,13 +45,7 @@ def cyclonedx(subject: Subject, packages: Iterable[Package]) -> bytes:
 
 
 def _component(package: Package) -> Component:
-    purl = PackageURL(
-        type=package.ecosystem.value,
-        namespace=package.namespace,
-        name=package.name,
-        version=package.version,
-        qualifiers=qualifiers(package),
-    )
+    purl = package_url(package)
     single = package.origins[0] if len(package.origins) == 1 else None
     licence = (
         LicenseFactory().make_from_string(

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from license_expression import ExpressionError
-from packageurl import PackageURL
 from spdx_tools.common.spdx_licensing import spdx_licensing
 from spdx_tools.spdx.model import (
     Actor,
@@ -29,7 +28,7 @@ from spdx_tools.spdx.writer.json.json_writer import write_document_to_stream
 
 from rbuild.digest import Digest
 from rbuild.sbom.package import Ecosystem, Package
-from rbuild.sbom.subject import Subject, qualifiers
+from rbuild.sbom.subject import Subject, package_url
 
 _DOCUMENT = "SPDXRef-DOCUMENT"
 _IMAGE = "SPDXRef-Image"
@@ -75,13 +74,7 @@ def spdx(subject: Subject, packages: Iterable[Package]) -> bytes:
 
 
 def _package(number: int, package: Package) -> SpdxPackage:
-    purl = PackageURL(
-        type=package.ecosystem.value,
-        namespace=package.namespace,
-        name=package.name,
-        version=package.version,
-        qualifiers=qualifiers(package),
-    )
+    purl = package_url(package)
     scoped = package.ecosystem is Ecosystem.NPM and package.namespace
     single = package.origins[0] if len(package.origins) == 1 else None
     licence = _expression(package.licence)

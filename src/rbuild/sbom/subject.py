@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from packageurl import PackageURL
+
 from rbuild.digest import Digest
 from rbuild.sbom.package import Ecosystem, Package
 
@@ -40,9 +42,14 @@ class Subject:
         return uuid.uuid5(_NAMESPACE, f"{format} {self.name} {self.digest}")
 
 
-def qualifiers(package: Package) -> dict[str, str]:
-    """The qualifiers of a package's URL: for Debian the architecture and the release."""
-    if package.ecosystem is not Ecosystem.DEBIAN:
-        return {}
+def package_url(package: Package) -> PackageURL:
+    """The URL of a package; for Debian with the architecture and the release (purl-spec, "deb")."""
     said = {"arch": package.architecture, "distro": package.release}
-    return {key: value for key, value in said.items() if value}
+    debian = package.ecosystem is Ecosystem.DEBIAN
+    return PackageURL(
+        type=package.ecosystem.value,
+        namespace=package.namespace,
+        name=package.name,
+        version=package.version,
+        qualifiers={key: value for key, value in said.items() if value and debian},
+    )
