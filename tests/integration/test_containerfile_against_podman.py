@@ -80,7 +80,11 @@ def test_a_build_of_several_targets(podman: list[str], tmp_path: Path) -> None:
     output = build(podman, file, None, tmp_path / "context")
     steps = step_lines(file)
     found = [instruction.line for line in output if (instruction := steps.find(line)) is not None]
-    assert found == [2, 3, 6, 11, 12, 13, 16, 17, 19, 21]
+    assert sorted(found) == [2, 3, 6, 11, 12, 13, 16, 17, 19, 21]
+    # The last target needs the middle one at its COPY only: whether Podman starts it before that is chance.
+    assert found[:3] == [2, 3, 6]
+    assert found.index(16) < found.index(19)
+    assert [line for line in found if line >= 17] == [17, 19, 21]
     assert len([line for line in output if "STEP" in line]) == len(found)
 
 
