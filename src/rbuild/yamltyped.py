@@ -33,7 +33,12 @@ def read(document: Document, kind: type[T]) -> T | None:
     Problems are noted in `document`. While there are any, what comes back serves only to find more of them:
     a broken optional value is its default, a broken required text is empty, a broken entry is left out.
     """
-    value = _reader(mi.type_info(kind))(document.root, (), document)
+    return read_part(document, kind, document.root, ())
+
+
+def read_part(document: Document, kind: type[T], node: Node, path: Path) -> T | None:
+    """The value at `path` as a `kind`: as `read`, for files whose keys decide the types of their values."""
+    value = _reader(mi.type_info(kind))(node, path, document)
     return None if value is _BROKEN else cast(T, value)
 
 

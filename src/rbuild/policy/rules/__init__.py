@@ -1,0 +1,9 @@
+"""The built-in rules. RB1xx: reproducible; RB2xx: rootless and safe; RB3xx: supply chain."""
+
+from __future__ import annotations
+
+from rbuild.policy import meta
+from rbuild.policy.rule import Rule
+from rbuild.policy.rules import bases
+
+GROUPS: tuple[tuple[Rule, ...], ...] = (meta.RULES, bases.RULES)
