@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 
 from rbuild.digest import Digest
 from rbuild.policy.catalogue import RULES
@@ -174,8 +175,6 @@ def _of_waiver(
 
 def _was_examined(waiver: Waiver, examined: Mapping[str, frozenset[str]]) -> bool:
     """Whether every stage, for which it could excuse something, was examined by a rule that it names."""
-    from fnmatch import fnmatchcase
-
     mine = [rules for stage, rules in examined.items() if fnmatchcase(stage, waiver.stage)]
     return bool(mine) and all(any(fnmatchcase(rule, waiver.rule) for rule in rules) for rules in mine)
 

@@ -32,8 +32,8 @@ TOO_LONG: Final = _rule(
     "waiver-too-long",
     "A waiver lasts longer than is allowed.",
     Level.ERROR,
-    "What is excused for years is not looked at again. 90 days are the most, unless the policy gives the rule "
-    "another longest_waiver.",
+    "What is excused for years is not looked at again. 90 days are the most, unless the policy gives the "
+    "rule another longest_waiver.",
     "waivers: [{rule: RB102, …, expires: 2099-01-01}]",
     "let it end sooner, or set longest_waiver for the rule",
 )

@@ -173,7 +173,7 @@ class Policy:
         return any(fnmatchcase(stage, pattern) for pattern in self.stages)
 
     def choice(self, rule: str) -> Choice | None:
-        """What it says of a rule: an exact id goes before a pattern, a longer pattern before a shorter one."""
+        """What it says of a rule: an exact id before a pattern, a longer pattern before a shorter one."""
         found = [one for one in self.choices if fnmatchcase(rule, one.pattern)]
         return max(found, key=lambda one: (one.pattern == rule, len(one.pattern)), default=None)
 
@@ -323,13 +323,13 @@ def _check(
     names = {rule.name for rule in own}
     for at, waiver in enumerate(written.waivers):
         place = ("waivers", at)
-        if waiver.rule not in names and not _FOREIGN.match(waiver.rule):
-            if not any(fnmatchcase(rule, waiver.rule) for rule in RULES):
-                document.problem(
-                    f"there is no rule {waiver.rule[:80]!r}",
-                    *(*place, "rule"),
-                    hint=did_you_mean(waiver.rule, [*RULES, *names]) or "rbuild rule --list shows all",
-                )
+        known = waiver.rule in names or _FOREIGN.match(waiver.rule)
+        if not known and not any(fnmatchcase(rule, waiver.rule) for rule in RULES):
+            document.problem(
+                f"there is no rule {waiver.rule[:80]!r}",
+                *(*place, "rule"),
+                hint=did_you_mean(waiver.rule, [*RULES, *names]) or "rbuild rule --list shows all",
+            )
         for key in ("reason", "owner"):
             if not getattr(waiver, key).strip():
                 document.problem("is empty", *place, key)

@@ -56,8 +56,8 @@ RULES = (
         name="moving-tag",
         title="A base is named by a tag that moves as a habit, such as latest.",
         level=Level.WARNING,
-        why="The lock keeps the digest, but `rbuild lock --upgrade` then takes whatever the tag means on that "
-        "day, which may be another major version.",
+        why="The lock keeps the digest, but `rbuild lock --upgrade` then takes whatever the tag means on "
+        "that day, which may be another major version.",
         example="FROM python",
         fix="name a version: FROM python:3.11-slim",
         files=_moving_tag,
