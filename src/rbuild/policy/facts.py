@@ -27,8 +27,8 @@ class FileFacts:
 
     `targets` are the indexes of the build targets that its image needs, ascending. `uses` maps every
     reference to an image to the key of its base. `context` are the paths that COPY and ADD may read, in byte
-    order; `ignore_file` is the .containerignore (or .dockerignore) that applies, None where there is none. `read`
-    gives a file of the context, up to MAX_READ bytes; None: there is no such file, or it has more.
+    order; `ignore_file` is the .containerignore (or .dockerignore) that applies, None where there is none.
+    `read` gives a file of the context, up to MAX_READ bytes; None: there is no such file, or it has more.
     """
 
     project: Project
