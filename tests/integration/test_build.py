@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+
 from worlds import Layouts, World, project_file
 
 CONTAINERFILE = """\
@@ -42,6 +45,19 @@ def test_the_image_in_podman_has_the_locked_digest(world: World, layouts: Layout
     world.ok("all")
     found = world.podman("image", "inspect", "--format", "{{.Digest}}", "localhost/demo/one:latest")
     assert found.strip() == world.digests()["one"]
+
+
+def test_without_loading_the_store_alone_has_the_image(world: World, layouts: Layouts) -> None:
+    small_project(world, layouts)
+    assert [one["outcome"] for one in world.json("all", "--no-load")] == ["built"]
+    assert [one["outcome"] for one in world.json("build", "one", "--no-load")] == ["up to date"]
+    assert "localhost/demo/one" not in world.podman("images")
+    inspect = ["skopeo", "inspect", "--raw", f"oci:{world.store}:demo/one"]
+    manifest = subprocess.run(inspect, capture_output=True, check=True).stdout
+    assert f"sha256:{hashlib.sha256(manifest).hexdigest()}" == world.digests()["one"]
+
+    assert [one["outcome"] for one in world.json("all")] == ["loaded"]
+    assert "localhost/demo/one" in world.podman("images")
 
 
 def test_offline_from_nothing_gives_the_same_digest(world: World, layouts: Layouts) -> None:

@@ -165,6 +165,13 @@ def test_pull_refuses_what_is_not_locked(machine: World, server: Registry, folde
         assert f"hint: rbuild push one --to {running.host}" in absent.stderr
 
 
+def test_without_loading_podman_gets_nothing(machine: World, built: World, server: Registry) -> None:
+    pulled = machine.json("pull", "--no-load", "--from", f"{server.host}/team")
+    assert {one["stage"]: one["digest"] for one in pulled} == built.digests()
+    assert "localhost/demo" not in machine.podman("images")
+    assert [one["outcome"] for one in machine.json("all", "--no-load")] == ["up to date"] * 2
+
+
 def test_what_is_locked_is_fetched_instead_of_built(machine: World, built: World, server: Registry) -> None:
     lock = (machine.project / "rbuild.lock").read_bytes()
     place = f"{server.host}/team"

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from rbuild import textout
 from rbuild.commands.app import app, chosen_stages, epoch_now, guarded, jobs_of, workspace_here
-from rbuild.commands.options import AsJson, From, Insecure, Jobs, Locked, Offline, OneStage, Quiet, Stages
+from rbuild.commands.options import (
+    AsJson,
+    From,
+    Insecure,
+    Jobs,
+    Locked,
+    NoLoad,
+    Offline,
+    OneStage,
+    Quiet,
+    Stages,
+)
 from rbuild.console import print_error
 from rbuild.errors import Exit, RbuildError
 
@@ -19,6 +30,7 @@ def build_all(
     locked: Locked = False,
     sources: From = None,
     insecure: Insecure = None,
+    no_load: NoLoad = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -31,6 +43,7 @@ def build_all(
         locked=locked,
         sources=sources,
         insecure=insecure,
+        goal="store" if no_load else "podman",
         jobs=jobs,
         quiet=quiet,
         as_json=as_json,
@@ -44,6 +57,7 @@ def build_some(
     locked: Locked = False,
     sources: From = None,
     insecure: Insecure = None,
+    no_load: NoLoad = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -56,6 +70,7 @@ def build_some(
         locked=locked,
         sources=sources,
         insecure=insecure,
+        goal="store" if no_load else "podman",
         jobs=jobs,
         quiet=quiet,
         as_json=as_json,
@@ -81,7 +96,7 @@ def lock(
             raise typer.BadParameter("--check changes nothing, so --upgrade does not go with it")
         _status(stages, as_json=as_json, check=True)
         return
-    _build(stages, "lock", upgrade=upgrade, images=False, jobs=jobs, quiet=quiet, as_json=as_json)
+    _build(stages, "lock", upgrade=upgrade, goal="lock", jobs=jobs, quiet=quiet, as_json=as_json)
 
 
 @app.command("status")
@@ -111,7 +126,7 @@ def _build(
     offline: bool = False,
     locked: bool = False,
     upgrade: bool = False,
-    images: bool = True,
+    goal: Literal["lock", "store", "podman"] = "podman",
     sources: list[str] | None = None,
     insecure: list[str] | None = None,
     jobs: int | None,
@@ -119,7 +134,7 @@ def _build(
     as_json: bool,
 ) -> None:
     from rbuild.destination import Destination
-    from rbuild.verbs.build import Options, build
+    from rbuild.verbs.build import Goal, Options, build
 
     workspace = workspace_here()
     chosen = chosen_stages(workspace, stages)
@@ -129,7 +144,7 @@ def _build(
         offline=offline,
         locked=locked,
         upgrade=frozenset(chosen if upgrade else ()),
-        images=images,
+        goal=Goal(goal),
         substitutes=tuple(map(Destination.parse, sources or ())),
         insecure=tuple(insecure or ()),
     )

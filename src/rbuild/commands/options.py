@@ -70,6 +70,9 @@ Jobs = Annotated[
     typer.Option("--jobs", "-j", metavar="N", min=1, help="Stages at the same time; without it, one a CPU."),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Let not one packet leave this host.")]
+NoLoad = Annotated[
+    bool, typer.Option("--no-load", help="Leave images in the store: Podman's storage gets none.")
+]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail (exit 1) if the lock would change.")]
 From = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ import typer
 
 from rbuild import textout
 from rbuild.commands.app import app, chosen_stages, guarded, workspace_here
-from rbuild.commands.options import AsJson, Insecure, Quiet, Stages
+from rbuild.commands.options import AsJson, Insecure, NoLoad, Quiet, Stages
 from rbuild.console import print_error, screen
 from rbuild.errors import RbuildError
 
@@ -85,6 +85,7 @@ def pull(
         ),
     ] = None,
     insecure: Insecure = None,
+    no_load: NoLoad = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -103,6 +104,7 @@ def pull(
             shown.show,
             sources=sources or (),
             insecure=insecure or (),
+            load=not no_load,
         )
     if as_json:
         from rbuild.jsonout import print_json

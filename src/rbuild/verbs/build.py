@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
@@ -16,6 +17,14 @@ from rbuild.verbs.assessment import Assessment, assess, detailed, in_store, left
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _MOST_CHANGES = 10
+
+
+class Goal(Enum):
+    """How far stages have to get: into the lock, with their images into the store, with those to Podman."""
+
+    LOCK = "lock"
+    STORE = "store"
+    PODMAN = "podman"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +40,7 @@ class Options:
     offline: bool = False
     locked: bool = False
     upgrade: frozenset[str] = frozenset()  # stages whose recording is made anew
-    images: bool = True  # whether images have to be in the store and in Podman's storage in the end
+    goal: Goal = Goal.PODMAN
     substitutes: tuple[Destination, ...] = ()
     insecure: tuple[str, ...] = ()
 
@@ -54,7 +63,7 @@ class StageResult:
 def build(
     workspace: Workspace, stages: Collection[str], options: Options, emit: Emit
 ) -> tuple[StageResult, ...]:
-    """Bring `stages` up to date: images in the store and in Podman's storage, the lock beside the project.
+    """Bring `stages` up to date: the lock beside the project, and images as far as the options' goal.
 
     A stage that fails does not keep the others from being built; its error is in its result. Raises
     RbuildError for what concerns all of them and, under `locked`, for a lock that is not right (exit 1).
@@ -62,7 +71,7 @@ def build(
     options = replace(options, substitutes=_substitutes(workspace, options))
     with ThreadPoolExecutor(1) as pool:
         # Podman takes as long to answer as all the rest of "nothing to do".
-        asked = pool.submit(workspace.podman.digests) if options.images else None
+        asked = pool.submit(workspace.podman.digests) if options.goal is Goal.PODMAN else None
         lock = read_lock(workspace)
         assessed = assess(workspace, lock, stages)
         loaded = asked.result() if asked else {}
@@ -93,11 +102,13 @@ def _state(
     """What has to be done about a stage: "build", "fetch", "load" into Podman's storage, or "up to date"."""
     if stale or assessed.locked is None:
         return "build"
-    if not options.images:
+    if options.goal is Goal.LOCK:
         return "up to date"
     image = assessed.locked.image
     if not in_store(workspace, image):
         return "fetch" if options.substitutes else "build"
+    if options.goal is Goal.STORE:
+        return "up to date"
     name = workspace.image_name(assessed.source.stage.name)
     return "up to date" if str(image.manifest) in loaded.get(name, ()) else "load"
 

@@ -30,7 +30,7 @@ from rbuild.sealed.upstream import Upstream, fetch
 from rbuild.store import CorruptBlob, Store
 from rbuild.verbs.assessment import Assessment
 from rbuild.verbs.bases import Bases
-from rbuild.verbs.build import Options, StageResult
+from rbuild.verbs.build import Goal, Options, StageResult
 from rbuild.verbs.buildsecrets import check_secrets, read_secrets
 from rbuild.verbs.canonicalise import ReadyBase
 from rbuild.verbs.layercache import LayerCache
@@ -223,8 +223,9 @@ class Pipeline:
             self._update(stage=name, built=built)
             locked = built
         assert locked is not None
-        if state != "up to date" and self._options.images:
-            load_locked(self._workspace, name, locked.image)
+        if state != "up to date" and self._options.goal is not Goal.LOCK:
+            if self._options.goal is Goal.PODMAN:
+                load_locked(self._workspace, name, locked.image)
             name_locked(self._workspace, name, locked.image)
         outcome = {"build": "built", "fetch": "fetched", "load": "loaded"}.get(state, state)
         return StageResult(

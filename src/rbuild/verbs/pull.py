@@ -41,17 +41,18 @@ def pull(
     *,
     sources: Sequence[str] = (),
     insecure: Collection[str] = (),
+    load: bool = True,
 ) -> tuple[Pulled, ...]:
     """Pull the locked images of `stages` from the first of `sources` that has them.
 
-    Without sources, the project's registry and its substitutes are asked. An image that cannot be had does
-    not keep the others from being pulled. Raises RbuildError for stages that are not locked, and where
-    nobody says where from.
+    Without sources, the project's registry and its substitutes are asked. They come into the store and, with
+    `load`, from there into Podman's storage. An image that cannot be had does not keep the others from being
+    pulled. Raises RbuildError for stages that are not locked, and where nobody says where from.
     """
     images = _locked(workspace, stages)
     places = _places(workspace, sources)
     substitutes = Substitutes(workspace, places, insecure=insecure, limits=Limits(), emit=emit)
-    loaded = workspace.podman.digests()
+    loaded = workspace.podman.digests() if load else {}
     try:
         return tuple(
             _pull(
@@ -59,7 +60,7 @@ def pull(
                 name,
                 image,
                 substitutes,
-                str(image.manifest) in loaded.get(workspace.image_name(name), ()),
+                load and str(image.manifest) not in loaded.get(workspace.image_name(name), ()),
                 emit,
             )
             for name, image in images.items()
@@ -98,7 +99,7 @@ def _places(workspace: Workspace, sources: Sequence[str]) -> tuple[Destination, 
 
 
 def _pull(
-    workspace: Workspace, name: str, image: ImageLock, substitutes: Substitutes, loaded: bool, emit: Emit
+    workspace: Workspace, name: str, image: ImageLock, substitutes: Substitutes, load: bool, emit: Emit
 ) -> Pulled:
     try:
         for digest in damaged(workspace, image):
@@ -118,7 +119,7 @@ def _pull(
                 blobs=found.fetched.blobs,
                 size=found.fetched.size,
             )
-        if not loaded:
+        if load:
             load_locked(workspace, name, image)
         name_locked(workspace, name, image)
     except RbuildError as error:
