@@ -1,0 +1,257 @@
+"""One pass over the layers of an image for all rules that watch its files, from the highest to the lowest.
+
+Layers may be a stranger's: nothing is held of them but a digest of each path, and contents one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import BinaryIO
+
+from rbuild.errors import Where, at
+from rbuild.image.changes import Changes
+from rbuild.image.codec import decompressed
+from rbuild.image.index import LayerIndex, Node
+from rbuild.image.tar import MAX_ENTRIES, Entry, Kind, TarReader, refused
+from rbuild.policy.facts import FileEntry, LayerFacts
+from rbuild.policy.rule import Watcher
+
+MAX_CONTENT = 8 << 20  # bytes of one file that a watcher can have
+_WHITEOUT = b".wh."
+_NOTHING = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLayer:
+    """A layer, and how its blob, as the registry has it, is opened, at its start.
+
+    `index` gives what is known of the layer without reading it; then it is opened only when a watcher wants
+    the content of one of its files.
+    """
+
+    facts: LayerFacts
+    media_type: str
+    open: Callable[[], BinaryIO]
+    index: Callable[[], LayerIndex | None] | None = None
+
+
+def watched(layers: Sequence[OpenLayer], watchers: Sequence[Watcher]) -> None:
+    """Show every entry of every layer to every watcher, once; `layers` are from the lowest to the highest.
+
+    The layers come from the highest to the lowest, the entries of one in any order. Whiteouts are no entries.
+    Raises RbuildError, with the blob and the entry, for a layer that cannot be read, and for more entries
+    than rbuild reads.
+    """
+    if not watchers:
+        return
+    above = _Above()
+    for layer in reversed(layers):
+        above.keeps = layer is not layers[0]
+        with at(Where(digest=str(layer.facts.blob))):
+            index = layer.index() if layer.index else None
+            if index is None:
+                _read(layer, above, watchers)
+            else:
+                _known(layer, index, above, watchers)
+            above.settle()
+
+
+def _read(layer: OpenLayer, above: _Above, watchers: Sequence[Watcher]) -> None:
+    """Show a layer by reading it to its end."""
+    show = _Show(layer.facts, watchers)
+    with layer.open() as file:
+        reader = TarReader(decompressed(file, layer.media_type))
+        for entry in reader:
+            path = entry.path
+            if not path or (_WHITEOUT in path and above.whiteout(path)):
+                continue
+            visible = above.add(path, entry.kind)
+            show.entry(entry, entry.xattrs, visible, reader.content)
+
+
+def _known(layer: OpenLayer, index: LayerIndex, above: _Above, watchers: Sequence[Watcher]) -> None:
+    """Show a layer by its index, and read it only for contents that are wanted."""
+    show = _Show(layer.facts, watchers)
+    wanted: dict[bytes, bool] = {}
+    for path in index.whiteouts:
+        above.delete(path)
+    for path in index.opaque:
+        above.empty(path)
+    for path, node in index.entries:
+        visible = above.add(path, node.kind)
+        if not show.node(path, node, visible):
+            wanted[path] = visible
+    if not wanted:
+        return
+    with layer.open() as file:
+        reader = TarReader(decompressed(file, layer.media_type))
+        for entry in reader:
+            if entry.kind is Kind.FILE and entry.path in wanted:
+                show.entry(entry, entry.xattrs, wanted[entry.path], reader.content)
+
+
+class _Show:
+    """Shows the entries of one layer."""
+
+    def __init__(self, facts: LayerFacts, watchers: Sequence[Watcher]) -> None:
+        self._facts = facts
+        self._watchers = watchers
+        self._wants = [watcher.wants for watcher in watchers]
+        self._sees = [watcher.see for watcher in watchers]
+
+    def entry(
+        self,
+        entry: Entry,
+        xattrs: Iterable[tuple[bytes, bytes]],
+        visible: bool,
+        content: Callable[[], Iterator[bytes]],
+    ) -> None:
+        """Show an entry of the archive."""
+        facts = self._made(entry.path, entry, entry.size, xattrs, visible)
+        data = _NOTHING
+        if entry.size and (size := self._wanted(facts)):
+            data = _start(content(), size)
+        for see in self._sees:
+            see(facts, data)
+
+    def node(self, path: bytes, node: Node, visible: bool) -> bool:
+        """Show what the index has; False, and nothing shown, if content is wanted."""
+        facts = self._made(path, node, node.size, node.xattrs, visible)
+        if node.size and node.kind is Kind.FILE and self._wanted(facts):
+            return False
+        for see in self._sees:
+            see(facts, _NOTHING)
+        return True
+
+    def _wanted(self, facts: FileEntry) -> int:
+        return min(max([wants(facts) for wants in self._wants]), MAX_CONTENT)
+
+    def _made(
+        self,
+        path: bytes,
+        entry: Entry | Node,
+        size: int,
+        xattrs: Iterable[tuple[bytes, bytes]],
+        visible: bool,
+    ) -> FileEntry:
+        layer = self._facts
+        return FileEntry(
+            path.decode("utf-8", "surrogateescape"),
+            entry.kind,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            size,
+            entry.link.decode("utf-8", "surrogateescape"),
+            {name.decode("utf-8", "surrogateescape"): value for name, value in xattrs},
+            layer.number,
+            layer.own,
+            visible,
+            layer.instruction,
+        )
+
+
+def _start(chunks: Iterator[bytes], size: int) -> bytes:
+    first = next(chunks, _NOTHING)
+    if len(first) >= size:
+        return first[:size]
+    parts = [first]
+    left = size - len(first)
+    for chunk in chunks:
+        parts.append(chunk[:left])
+        left -= len(chunk)
+        if left <= 0:
+            break
+    return _NOTHING.join(parts)
+
+
+class _Above:
+    """What the layers above take away from those below, and what the layer that is read adds to that.
+
+    Paths are held as digests: sixteen bytes, however long a stranger made the path.
+    """
+
+    def __init__(self) -> None:
+        self.keeps = True  # whether there is a layer below
+        self._folders: set[bytes] = set()  # given as folders: what lies in them below stays
+        self._implied: set[bytes] = set()  # that something given lies in: what is no folder below goes
+        self._ends: set[bytes] = set()  # given as something else, or deleted: with all that lies in them
+        self._emptied: set[bytes] = set()  # folders that begin anew
+        self._new_folders: set[bytes] = set()
+        self._new_implied: set[bytes] = set()
+        self._new_ends: set[bytes] = set()
+        self._new_emptied: set[bytes] = set()
+        self._folder: bytes | None = None  # of the last entry, and whether a layer above took it away
+        self._gone = False
+
+    def add(self, path: bytes, kind: Kind) -> bool:
+        """Take an entry; whether it is seen through the layers above."""
+        key = _key(path)
+        folder = path[: max(path.rfind(b"/"), 0)]
+        if folder != self._folder:
+            self._folder = folder
+            self._gone = self._is_gone(folder)
+            if self.keeps:
+                self._imply(folder)
+        if self.keeps:
+            (self._new_folders if kind is Kind.DIRECTORY else self._new_ends).add(key)
+        if self._gone or key in self._ends or key in self._folders:
+            return False
+        return kind is Kind.DIRECTORY or key not in self._implied
+
+    def whiteout(self, path: bytes) -> bool:
+        """Take an entry that may be a whiteout; whether it is one. Raises RbuildError for a broken one."""
+        changes = Changes()
+        changes.add(Entry(path, Kind.FILE, 0))
+        for deleted in changes.deleted:
+            self.delete(deleted)
+        for folder in changes.opaque:
+            self.empty(folder)
+        return not changes.given
+
+    def delete(self, path: bytes) -> None:
+        """Take that the layers below have nothing at a path any more."""
+        self._new_ends.add(_key(path))
+
+    def empty(self, folder: bytes) -> None:
+        """Take that the layers below have nothing in a folder any more."""
+        self._new_emptied.add(_key(folder))
+
+    def settle(self) -> None:
+        """What the layer gave and deleted is above the ones that come now."""
+        self._folders |= self._new_folders
+        self._ends |= self._new_ends
+        self._emptied |= self._new_emptied
+        self._implied |= self._new_implied
+        for one in (self._new_folders, self._new_ends, self._new_emptied, self._new_implied):
+            one.clear()
+        self._folder = None
+        kept = (self._folders, self._ends, self._emptied, self._implied)
+        if sum(map(len, kept)) > 4 * MAX_ENTRIES:
+            raise refused(_NOTHING, "the layers hold more files than rbuild reads")
+
+    def _imply(self, folder: bytes) -> None:
+        while folder:
+            key = _key(folder)
+            if key in self._new_implied:
+                return
+            self._new_implied.add(key)
+            folder = folder[: max(folder.rfind(b"/"), 0)]
+
+    def _is_gone(self, folder: bytes) -> bool:
+        """Whether what lies in a folder is taken away by a layer above."""
+        if not (self._ends or self._emptied):
+            return False
+        while True:
+            key = _key(folder)
+            if key in self._emptied or (folder and key in self._ends):
+                return True
+            if not folder:
+                return False
+            folder = folder[: max(folder.rfind(b"/"), 0)]
+
+
+def _key(path: bytes) -> bytes:
+    return blake2b(path, digest_size=16).digest()
