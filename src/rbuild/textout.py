@@ -105,6 +105,9 @@ def say_deliveries(found: Sequence[Delivery]) -> None:
         say(f"{image.stage:{width}}  {image.reference}")
         say(f"{'':{width}}    tags   {', '.join(image.tags) or 'none'}")
         say(f"{'':{width}}    blobs  {', '.join(blobs)}")
+        for one in image.attached:
+            sent = f", {one.bytes_sent / 1e6:.1f} MB sent" if one.bytes_sent else ", there before"
+            say(f"{'':{width}}    beside {one.artifact_type} ({one.blobs} blobs{sent})")
 
 
 def say_pulled(found: Sequence[Pulled]) -> None:

@@ -17,14 +17,19 @@ from rbuild.digest import Digest
 
 USER, PASSWORD, REFRESH = "ann", "s3cret-word", "identity-t0ken"
 BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+INDEX = "application/vnd.oci.image.index.v1+json"
 Login = Literal["none", "basic", "bearer"]
 
 
 class FakeRegistry(Server):
     """`blobs` by repository and digest, `manifests` by repository and reference, uploads by session."""
 
-    def __init__(self, *faults: Fault, login: Login = "none", resumes: bool = True) -> None:
+    def __init__(
+        self, *faults: Fault, login: Login = "none", resumes: bool = True, lists: bool = False
+    ) -> None:
+        """`lists`: it keeps the lists of referrers itself."""
         super().__init__(_Handler, faults)
+        self.lists = lists
         self.login = login
         self.resumes = resumes
         self.blobs: dict[tuple[str, str], bytes] = {}
@@ -65,6 +70,8 @@ class _Handler(Handler):
             self._manifest(repository, name)
         elif kind == "tags":
             self._tags(repository, query)
+        elif self.server.lists:
+            self._referrers(repository, name, query)
         else:
             self.answer(404)
 
@@ -146,7 +153,9 @@ class _Handler(Handler):
             data = self.body()
             self.server.manifests[repository, reference] = data
             self.server.manifests[repository, str(Digest.of(data))] = data
-            self.answer(201)
+            subject = json.loads(data).get("subject")
+            known = {"OCI_Subject": subject["digest"]} if self.server.lists and subject else {}
+            self.answer(201, **known)
             return
         found = self.server.manifests.get((repository, reference))
         if found is None:
@@ -163,3 +172,17 @@ class _Handler(Handler):
         rest = [tag for tag in tags if tag > last]
         link = {"Link": f'</v2/{repository}/tags/list?n=1&last={rest[0]}>; rel="next"'} if rest[1:] else {}
         self.answer(200, json.dumps({"tags": rest[:1]}).encode(), **link)
+
+    def _referrers(self, repository: str, subject: str, query: dict[str, str]) -> None:
+        """A page has one of them."""
+        entries = []
+        for (where, name), data in sorted(self.server.manifests.items()):
+            read = json.loads(data)
+            if where == repository and ":" in name and read.get("subject", {}).get("digest") == subject:
+                kind = {"mediaType": read["mediaType"], "artifactType": read["artifactType"]}
+                entries.append({**kind, "digest": name, "size": len(data)})
+        at = int(query.get("at", "0"))
+        path = f"/v2/{repository}/referrers/{subject}?at={at + 1}"
+        more = {"Link": f'<{path}>; rel="next"'} if entries[at + 1 :] else {}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries[at : at + 1]}
+        self.answer(200, json.dumps(index).encode(), Content_Type=INDEX, **more)

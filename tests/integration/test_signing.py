@@ -19,11 +19,12 @@ from registries import Registry, registry
 from worlds import World, make_world, project_file, remove_world
 
 from rbuild.digest import Digest
-from rbuild.image.artifact import artifact, referrers_index, referrers_tag
-from rbuild.image.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
+from rbuild.image.artifact import Part, artifact, referrers_tag
+from rbuild.image.manifest import OCI_MANIFEST, Descriptor
 from rbuild.provenance import PREDICATE_TYPE
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry as Client
+from rbuild.registry.referrers import attach
 from rbuild.signing.cosign import Attachment, attestation, signature
 from rbuild.signing.key import SigningKey
 from rbuild.verbs.keygen import open_key
@@ -249,12 +250,13 @@ def test_a_bill_of_materials_refers_to_its_image(signed: Signed) -> None:
     image = repository.manifest(signed.world.digests()["one"])
     assert image is not None
     subject = Descriptor(media_type=image.media_type, digest=image.digest, size=len(image.data))
+    kind = "application/vnd.cyclonedx+json"
     document = signed.world.ok("sbom", "one").stdout.encode()
-    made = artifact(subject, "application/vnd.cyclonedx+json", document)
+    made = artifact(subject, kind, [Part.of(kind, document)])
     for blob in made.blobs:
-        repository.push_blob(Digest.of(blob), len(blob), partial(io.BytesIO, blob), lambda _: None)
-    repository.put_manifest(str(made.digest), made.manifest, OCI_MANIFEST)
-    repository.put_manifest(referrers_tag(image.digest), referrers_index(None, made), OCI_INDEX)
+        assert blob.data is not None
+        repository.push_blob(blob.digest, blob.size, partial(io.BytesIO, blob.data), lambda _: None)
+    assert attach(repository, image.digest, [made], missing=[made])
     listed = json.loads(
         subprocess.check_output(
             [

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urljoin
 
 import urllib3
@@ -24,9 +24,12 @@ from rbuild.registry.patience import GaveUp, Patience, Transient
 from rbuild.registry.transfer import Download, Upload
 from rbuild.registry.transport import Transport, body, finish, message
 
+T = TypeVar("T")
+
 MAX_MANIFEST = 4 << 20
 _MAX_REDIRECTS = 5
 _MAX_PAGES = 1_000
+_MAX_REFERRER_PAGES = 16  # of up to MAX_MANIFEST bytes
 _ACCEPT = ", ".join(
     (
         OCI_MANIFEST,
@@ -168,23 +171,38 @@ class Repository:
                 return
             listed = self._json(answer, "list tags").get("tags")
             yield from (tag for tag in (listed if isinstance(listed, list) else ()) if isinstance(tag, str))
-            found = _NEXT.search(answer.headers.get("Link", "")[:4096])
-            if found is None:
+            following = self._next(answer, "tags/list")
+            if following is None:
                 return
-            path = self.absolute(urljoin(self._url("tags/list"), found[1]))
+            path = following
 
-    def referrers(self, digest: Digest) -> dict[str, Any] | None:
-        """The index of what refers to a manifest, by the referrers API; None: there is no such API."""
-        answer = self._asked(
-            "list referrers",
-            "GET",
-            f"referrers/{digest}",
-            headers={"Accept": OCI_INDEX},
-            expected=(200, 400, 404, 405),
-        )
-        if answer.status != 200 or answer.media_type != OCI_INDEX:
-            return None
-        return self._json(answer, "list referrers")
+    def referrers(self, digest: Digest) -> list[bytes] | None:
+        """The pages of the index of what refers to a manifest; None: the registry keeps no such list."""
+        path = f"referrers/{digest}"
+        pages: list[bytes] = []
+        for _ in range(_MAX_REFERRER_PAGES):
+            answer = self._asked(
+                "list referrers",
+                "GET",
+                path,
+                headers={"Accept": OCI_INDEX},
+                expected=(200, 400, 404, 405),
+            )
+            if answer.status != 200 or answer.media_type != OCI_INDEX:
+                if pages:
+                    raise self.failed("list referrers", f"HTTP {answer.status} for a further page")
+                return None
+            pages.append(answer.body)
+            following = self._next(answer, path)
+            if following is None:
+                return pages
+            path = following
+        raise self.failed("list referrers", f"the list has more than {_MAX_REFERRER_PAGES} pages")
+
+    def insist(self, step: str, once: Callable[[], T]) -> T:
+        """Do something again while it raises Transient, as often as the patience allows."""
+        with self._explained(step, None):
+            return self._patience.persist(once)
 
     # How it is asked
 
@@ -293,6 +311,11 @@ class Repository:
     def _cancel(self, session: str) -> None:
         with contextlib.suppress(Transient, GaveUp, RbuildError):
             finish(self.send("DELETE", self.absolute(session), {}, self.pushing))
+
+    def _next(self, answer: _Answer, path: str) -> str | None:
+        """Where the page after an answer to `path` is."""
+        found = _NEXT.search(answer.headers.get("Link", "")[:4096])
+        return self.absolute(urljoin(self._url(path), found[1])) if found else None
 
     def _scope(self, actions: str) -> str:
         return f"repository:{self.name}:{actions}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rbuild.destination import fill, placeholders, shortened
 from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where
+from rbuild.image.artifact import Artifact
 from rbuild.image.manifest import Manifest, read_manifest
 from rbuild.lock import Lock, StageLock
 from rbuild.process import run
@@ -29,7 +30,8 @@ class BaseLayers:
 class Parcel:
     """A stage's image as the lock names it, every blob of which is in the store; the tags that it gets.
 
-    A tag that is not `moving` must not leave another image.
+    A tag that is not `moving` must not leave another image. `attachments` are published beside the image, and
+    refer to it: they are functions of it, so that a second push has nothing to send.
     """
 
     stage: str
@@ -40,6 +42,7 @@ class Parcel:
     bases: tuple[BaseLayers, ...]
     tags: tuple[str, ...]
     moving: frozenset[str]
+    attachments: tuple[Artifact, ...] = ()
 
 
 def pack(workspace: Workspace, stages: Sequence[str], tags: Sequence[str] | None) -> tuple[Parcel, ...]:

@@ -1,11 +1,13 @@
 """`rbuild push`: the very bytes that the lock names, from the store into registries.
 
-Blobs go first, then manifests by digest, tags last, so that a tag never stands for an image that is not all
-there; then each manifest is read back by its tags, and compared with the lock.
+Blobs go first, then manifests by digest, what is published beside the images, tags last: so a tag never
+stands for an image that is not all there. Then each manifest is read back by its tags, and compared with the
+lock.
 """
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,15 @@ from rbuild.destination import Destination
 from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit, Progress, StageDone
+from rbuild.image.artifact import Artifact, Part
 from rbuild.project import PROJECT_FILE
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry
 from rbuild.registry.delivery import Arrivals, Consignment, Means, deliver
 from rbuild.registry.patience import Limits
+from rbuild.registry.referrers import attach
 from rbuild.registry.workers import in_parallel
-from rbuild.store import MissingBlob
+from rbuild.store import Blob, MissingBlob
 from rbuild.verbs.parcels import Parcel, pack
 from rbuild.verbs.workspace import Workspace
 
@@ -44,6 +48,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """An artifact that refers to an image: how many blobs it has, and the bytes that were sent for them."""
+
+    artifact_type: str
+    digest: Digest
+    blobs: int
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
     """An image that a registry has: how many of its blobs were sent, mounted from elsewhere, there before."""
 
@@ -54,6 +68,7 @@ class Pushed:
     sent: int
     mounted: int
     skipped: int
+    attached: tuple[Attached, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +142,9 @@ class _Errand:
         self._force = force
         self._emit = emit
         self._standing: dict[tuple[str, str], Digest | None] = {}  # by repository and tag
+        self._new: dict[str, list[Artifact]] = {}  # by repository: artifacts that it has not
+        self._listed: set[str] = set()  # repositories in which a list of referrers was written
+        self._held: dict[Digest, bytes] = {}  # blobs that are in memory
 
     def look(self) -> list[Problem]:
         """Ask what the tags stand for now; the problems are those that must not move, and would."""
@@ -149,8 +167,10 @@ class _Errand:
         pushed: tuple[Pushed, ...] = ()
         error = None
         try:
+            in_parallel([partial(self._look_beside, image) for image in self._images])
             arrivals = deliver(self._registry, self._consignments(), self._opened, self._told)
             in_parallel([partial(self._put_manifest, image) for image in self._images])
+            in_parallel([partial(self._attach, image) for image in self._images])
             tagged = [(image, tag) for image in self._images for tag in image.parcel.tags]
             in_parallel([partial(self._put_tag, image, tag) for image, tag in tagged])
             in_parallel([partial(self._read_back, image) for image in self._images])
@@ -172,13 +192,22 @@ class _Errand:
     def close(self) -> None:
         self._registry.close()
 
+    def _look_beside(self, image: _Image) -> None:
+        """An artifact whose manifest is there has all its blobs there: a registry takes it no other way."""
+        repository = self._registry.repository(image.repository)
+        self._new[image.repository] = [
+            one for one in image.parcel.attachments if repository.has_manifest(str(one.digest)) is None
+        ]
+
     def _consignments(self) -> Iterable[Consignment]:
         """Each blob once, with all repositories that it goes to."""
         sizes: dict[Digest, int] = {}
         targets: dict[Digest, dict[str, None]] = {}
         sources: dict[Digest, dict[str, None]] = {}
         for image in self._images:
-            for blob in image.parcel.blobs:
+            beside = [part for one in self._new[image.repository] for part in one.blobs]
+            self._held |= {part.digest: part.data for part in beside if part.data is not None}
+            for blob in [*image.parcel.blobs, *map(_blob, beside)]:
                 sizes[blob.digest] = blob.size
                 targets.setdefault(blob.digest, {})[image.repository] = None
                 for base in image.parcel.bases:
@@ -199,6 +228,12 @@ class _Errand:
         if repository.has_manifest(str(parcel.digest)) is None:
             repository.put_manifest(str(parcel.digest), parcel.manifest, parcel.media_type)
 
+    def _attach(self, image: _Image) -> None:
+        artifacts, missing = image.parcel.attachments, self._new[image.repository]
+        repository = self._registry.repository(image.repository)
+        if attach(repository, image.parcel.digest, artifacts, missing=missing):
+            self._listed.add(image.repository)
+
     def _put_tag(self, image: _Image, tag: str) -> None:
         if self._standing[image.repository, tag] != image.parcel.digest:
             repository = self._registry.repository(image.repository)
@@ -206,6 +241,8 @@ class _Errand:
 
     def _read_back(self, image: _Image) -> None:
         parcel, repository = image.parcel, self._registry.repository(image.repository)
+        if image.repository in self._listed:  # somebody else may have written the same list meanwhile
+            attach(repository, parcel.digest, parcel.attachments, missing=())
         for reference in parcel.tags or (str(parcel.digest),):
             found = repository.manifest(reference)
             if found is None or found.digest != parcel.digest:
@@ -220,6 +257,8 @@ class _Errand:
 
     def _opened(self, digest: Digest, again: bool) -> BinaryIO:
         """Open a blob. A registry checks what it gets: only what has failed once is checked here."""
+        if (data := self._held.get(digest)) is not None:
+            return io.BytesIO(data)
         store = self._workspace.store
         try:
             return store.open(digest) if again else store.path(digest).open("rb")
@@ -228,6 +267,21 @@ class _Errand:
 
     def _told(self, done: int, total: int) -> None:
         self._emit(Progress(text=f"pushing to {self.host}", done=done, total=total))
+
+
+def _blob(part: Part) -> Blob:
+    return Blob(part.digest, part.size)
+
+
+def _attached(image: _Image, one: Artifact, arrivals: Arrivals) -> Attached:
+    known = {blob.digest for blob in image.parcel.blobs}
+    mine = [arrivals.get((image.repository, part.digest)) for part in one.blobs if part.digest not in known]
+    return Attached(
+        artifact_type=one.artifact_type,
+        digest=one.digest,
+        blobs=len(one.blobs),
+        bytes_sent=sum(arrival.sent for arrival in mine if arrival),
+    )
 
 
 def _pushed(image: _Image, arrivals: Arrivals) -> Pushed:
@@ -241,6 +295,7 @@ def _pushed(image: _Image, arrivals: Arrivals) -> Pushed:
         sent=means.count(Means.SENT),
         mounted=means.count(Means.MOUNTED),
         skipped=means.count(Means.SKIPPED),
+        attached=tuple(_attached(image, one, arrivals) for one in image.parcel.attachments),
     )
 
 
