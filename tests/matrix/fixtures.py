@@ -5,6 +5,7 @@ Recorded once on this host, with its Podman; what that cannot build, with the fi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -73,12 +74,30 @@ def share_base(host: Place, others: Iterable[Place], cache: Path) -> None:
 
 
 def record(
-    place: Place, cache: Path, name: str, names: Collection[str], *, podman: Version, env: Mapping[str, str]
+    place: Place,
+    cache: Path,
+    name: str,
+    names: Collection[str],
+    *,
+    podman: Version,
+    env: Mapping[str, str],
+    resume: bool,
 ) -> Project:
-    """Record scenarios as one project or, where `names` is empty, the project's own pipeline."""
+    """Record scenarios as one project or, where `names` is empty, the project's own pipeline.
+
+    With `resume`, what the same code recorded of the same files before is taken as it is.
+    """
     kind = ["scenarios", name, *sorted(names)] if names else ["iris", name]
-    document = _record(place, cache, name, *kind)
     home = _home(place, cache)
+    note = home / "data" / name / "recorded.json"
+    made_from = [*kind, _contents(place)]
+    known = json.loads(note.read_text()) if resume and note.exists() else {}
+    if known.get("made_from") == made_from:
+        document = known["document"]
+    else:
+        note.unlink(missing_ok=True)
+        document = _record(place, cache, name, *kind)
+        note.write_text(json.dumps({"made_from": made_from, "document": document}))
     return Project(
         name=name,
         podman=podman,
@@ -88,6 +107,18 @@ def record(
         store=home / "data" / name / "rbuild",
         env=env,
     )
+
+
+def _contents(place: Place) -> str:
+    """One digest of all that a recording is made of, but for what comes from the network."""
+    total = hashlib.sha256()
+    mnt = place.kept / "mnt"
+    for part in ("src", "project", "tests/scenarios/matrix", "tests/matrix/record.py"):
+        top = mnt / part
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file() and not path.is_symlink():
+                total.update(f"{path.relative_to(mnt)}\0".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def _home(place: Place, cache: Path) -> Path:

@@ -91,8 +91,8 @@ def rbuild(project: Path, row: dict[str, str], own: dict[str, str]) -> dict[str,
     shutil.rmtree(STORE / "logs")
     (STORE / "logs").mkdir()
     argv = [sys.executable, "-m", "rbuild", "all", "--offline", "--locked", "--json", "--jobs", row["jobs"]]
-    if row["driver"] == "vfs":
-        argv.append("--no-load")  # there each layer is a copy of all below it
+    if row["driver"] != "overlay":
+        argv.append("--no-load")  # nothing of a digest depends on it, and with vfs each layer is a whole copy
     if row["cpus"] == "1":
         argv = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), *argv]
     done = subprocess.run(
@@ -122,7 +122,7 @@ def main() -> None:
         name = project["name"]
         folder = check_out(name, row)
         runs[name] = [rbuild(folder, row, project["env"])]
-        if row["cache"] == "warm" and runs[name][0]["code"] == 0:
+        if row["cache"] == "warm" and project["again"] and runs[name][0]["code"] == 0:
             # Podman keeps its layers, rbuild forgets its images: all steps come from the cache.
             for blob in set(BLOBS.iterdir()) - given:
                 blob.unlink()

@@ -55,7 +55,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--keep-going", action="store_true", help="do not end with the first row that fails")
     parser.add_argument(
-        "--resume", action="store_true", help="leave out the rows that went well under this code"
+        "--resume",
+        action="store_true",
+        help="leave out the rows that went well under this code, and what is recorded by it already",
     )
     parser.add_argument("--table", type=Path, help="write the table, in Markdown, to this file as well")
     parser.add_argument("--cache", type=Path, default=cache, help="%(default)s")
@@ -111,6 +113,7 @@ def record(
     places: dict[str, Place], known: dict[str, Versions], cache: Path, chosen: argparse.Namespace
 ) -> list[Project]:
     """Lay out and record the projects: the scenarios by the Podman that they need, and the pipeline."""
+    resume: bool = chosen.resume
     listed = fixtures.scenarios(places["host"], cache)
     env = {name: value for name, value in listed["environment"].items() if name != "SOURCE_DATE_EPOCH"}
     names = chosen.scenario if chosen.scenario is not None else list(listed["scenarios"])
@@ -127,10 +130,12 @@ def record(
             continue
         name = "scenarios" if podman <= known["host"].podman else f"scenarios-podman-{podman[0]}"
         say(f"recording {len(some)} scenarios as {name} with Podman {known[able[0].name]['podman']}")
-        projects.append(fixtures.record(able[0], cache, name, some, podman=podman, env=env))
+        projects.append(fixtures.record(able[0], cache, name, some, podman=podman, env=env, resume=resume))
     if chosen.iris:
         say("recording the pipeline iris")
-        projects.append(fixtures.record(places["host"], cache, "iris", (), podman=(0,), env={}))
+        projects.append(
+            fixtures.record(places["host"], cache, "iris", (), podman=(0,), env={}, resume=resume)
+        )
     return projects
 
 
@@ -212,7 +217,10 @@ def run_row(
         os.link(project.bundle, homes / "bundles" / project.name)
     specification = {
         "row": dict(row.values),
-        "projects": [{"name": project.name, "env": dict(project.env)} for project in projects],
+        "projects": [
+            {"name": project.name, "env": dict(project.env), "again": project.name != "iris"}
+            for project in projects
+        ],
     }
     command = [fixtures.PYTHON, "/mnt/tests/matrix/row.py", json.dumps(specification)]
     outcome = Outcome(row)

@@ -42,7 +42,7 @@ def markdown(
             f"Linux {os.uname().release.partition('-')[0]}. The full product with all other conditions would "
             f"be {len(engines) * _product():,} rows; instead, these vary along so that every two values of "
             "any two columns occur together in some row (a pairwise covering array). What only three "
-            "conditions together would change can slip through. `warm` rows build everything twice, the "
+            "conditions together would change can slip through. `warm` rows build the scenarios twice, the "
             "second time from Podman's layer cache."
         ),
         _table(

@@ -47,6 +47,14 @@ def test_the_plan_has_every_engine_and_hardly_more_rows() -> None:
     assert len(rows) <= len(ALL) + 2
 
 
+def test_a_run_that_ends_early_has_seen_every_pair_of_engine_parts() -> None:
+    assert len(set(ALL)) == 27
+    for first in (ALL[:9], ALL[9:18], ALL[18:]):
+        assert len({(one.podman, one.driver) for one in first}) == 9
+        assert len({(one.podman, one.isolation) for one in first}) == 9
+        assert len({(one.driver, one.isolation) for one in first}) == 9
+
+
 def test_the_plan_without_crun_has_every_pair() -> None:
     possible = [engine for engine in ALL if engine.isolation != "crun"]
     rows = [dict(row.values) for row in plan(possible)]
