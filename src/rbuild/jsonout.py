@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from datetime import date
 from enum import Enum
 from typing import Any
 
@@ -18,6 +19,8 @@ def document(value: Any) -> Any:
         return value.encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8
     if value is None or isinstance(value, (int, float, bool)):
         return value
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Enum):
         return document(value.value)
     if isinstance(value, RbuildError):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,6 +110,19 @@ def check_folder(path: Path | None) -> None:
     """Refuse a file that could not be written, before all the work for it."""
     if path and not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.absolute().parent}")
+
+
+def effective_time(text: str | None = None) -> datetime:
+    """The time by which waivers end, in UTC: what --effective-time says, else now."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text[:40]!r} is no time; write 2027-01-31 or 2027-01-31T12:00:00Z"
+        ) from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def epoch_now() -> int:

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 import typer
 
 from rbuild import textout
-from rbuild.commands.app import app, chosen_stages, epoch_now, guarded, jobs_of, workspace_here
+from rbuild.commands.app import (
+    app,
+    chosen_stages,
+    effective_time,
+    epoch_now,
+    guarded,
+    jobs_of,
+    workspace_here,
+)
 from rbuild.commands.options import (
     AsJson,
     From,
@@ -147,6 +155,7 @@ def _build(
         goal=Goal(goal),
         substitutes=tuple(map(Destination.parse, sources or ())),
         insecure=tuple(insecure or ()),
+        now=effective_time(),
     )
     with guarded(workspace, command, quiet=quiet, as_json=as_json) as shown:
         results = build(workspace, chosen, options, shown.show)

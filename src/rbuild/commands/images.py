@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rbuild import textout
-from rbuild.commands.app import app, check_folder, chosen_stages, guarded, workspace_here
+from rbuild.commands.app import app, check_folder, chosen_stages, effective_time, guarded, workspace_here
 from rbuild.commands.options import AsJson, BomFormat, OneStage, Quiet, Stages
 from rbuild.console import screen
 
@@ -97,7 +97,7 @@ def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) ->
 
     workspace = workspace_here()
     with guarded(workspace, "run", quiet=quiet, as_json=as_json) as shown:
-        found = run_stages(workspace, chosen_stages(workspace, stages), shown.show)
+        found = run_stages(workspace, chosen_stages(workspace, stages), shown.show, now=effective_time())
     if as_json:
         print_json(found)
         return

@@ -86,6 +86,14 @@ Insecure = Annotated[
     list[str] | None,
     typer.Option("--insecure", metavar="REGISTRY", help="Do without a certificate that is trusted there."),
 ]
+EffectiveTime = Annotated[
+    str | None,
+    typer.Option(
+        "--effective-time",
+        metavar="TIME",
+        help="Judge waivers and ages by this time (2027-01-31, 2027-01-31T12:00:00Z), not by the clock.",
+    ),
+]
 Accept = Annotated[
     Accepted | None,
     typer.Option("--accept", help="Exit with 0 too where only the compressed bytes of layers differ."),

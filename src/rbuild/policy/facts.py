@@ -75,7 +75,8 @@ class LockFacts:
 
     `previous` is what was locked before, if that was something else. `locked_at` is when the lock's file last
     changed by what git or the file system says, None where nobody knows. `verified` is the last verification
-    of this input and image digest. `now` is in UTC.
+    of this input and image digest. `fresh`: it was built just now, and is to be locked if all is well.
+    `now` is in UTC.
     """
 
     files: FileFacts
@@ -85,6 +86,7 @@ class LockFacts:
     previous: StageLock | None = None
     locked_at: datetime | None = None
     verified: Verified | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
 
 from rbuild.destination import Destination
@@ -14,7 +15,7 @@ from rbuild.events import Emit
 from rbuild.lock import LOCK_VERSION, Lock
 from rbuild.plan import Change
 from rbuild.verbs.assessment import Assessment, assess, detailed, in_store, leftovers
-from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, policy_files, read_lock
 
 _MOST_CHANGES = 10
 
@@ -31,8 +32,9 @@ class Goal(Enum):
 class Options:
     """How far a build may go. `epoch`, in seconds, is for stages that have none in the lock yet.
 
-    `substitutes` are asked, before those of the project, for images that are locked and not in the store;
-    `insecure` names those of them that need no TLS.
+    `now` (UTC) is the time by which waivers end; without it, no policy is asked. `substitutes` are asked,
+    before those of the project, for images that are locked and not in the store; `insecure` names those of
+    them that need no TLS.
     """
 
     epoch: int
@@ -43,6 +45,7 @@ class Options:
     goal: Goal = Goal.PODMAN
     substitutes: tuple[Destination, ...] = ()
     insecure: tuple[str, ...] = ()
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,12 @@ def build(
     from rbuild.verbs.pipeline import Pipeline  # brings TLS, HTTP and compressors along
 
     empty = Lock(version=LOCK_VERSION, project=workspace.project.name, platform=workspace.project.platform)
-    return Pipeline(workspace, lock or empty, options, emit).run(assessed, states)
+    gate = None
+    if options.now and policy_files(workspace):
+        from rbuild.verbs.gate import Gate  # brings all rules along
+
+        gate = Gate(workspace, now=options.now, emit=emit)
+    return Pipeline(workspace, lock or empty, options, emit, gate=gate).run(assessed, states)
 
 
 def _state(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.request import getproxies_environment
 
 import msgspec
@@ -43,6 +43,9 @@ ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on
 
 _MOST_CORRUPT = 100  # blobs of one stage
 
+if TYPE_CHECKING:
+    from rbuild.verbs.gate import Gate
+
 T = TypeVar("T")
 
 
@@ -68,10 +71,16 @@ class Rebuilt:
 
 
 class Pipeline:
-    """One command's builds. The lock is written after every stage that changed it."""
+    """One command's builds. The lock is written after every stage that changed it.
 
-    def __init__(self, workspace: Workspace, lock: Lock, options: Options, emit: Emit) -> None:
+    `gate` holds stages to the project's policies: one that it refuses fails, and the others go on.
+    """
+
+    def __init__(
+        self, workspace: Workspace, lock: Lock, options: Options, emit: Emit, *, gate: Gate | None = None
+    ) -> None:
         self._workspace = workspace
+        self._gate = gate
         self._lock = lock
         self._options = options
         self._emit = emit
@@ -217,11 +226,23 @@ class Pipeline:
             why = why or ("its recording is made anew" if upgrade else "its image is not in the store")
             self._emit(StageStarted(stage=name, why=why))
             known = None if upgrade else locked
+            if self._gate:
+                self._gate.files(assessed.source)
             built = self._build(assessed, self._site, known, cached=not upgrade)
             if locked and built.input == locked.input and built.image != locked.image:
                 raise _not_reproducible(name, locked, built)
+            if self._gate:
+                self._gate.built(
+                    assessed.source,
+                    self._with(name, built),
+                    built,
+                    previous=locked if locked and locked.image != built.image else None,
+                    store=self._workspace.store,
+                )
             self._update(stage=name, built=built)
             locked = built
+        elif self._gate and locked and state != "up to date":
+            self._gate.locked(assessed.source, self._lock, locked)
         assert locked is not None
         if state != "up to date" and self._options.goal is not Goal.LOCK:
             if self._options.goal is Goal.PODMAN:
@@ -288,15 +309,21 @@ class Pipeline:
         users = {name for name, stage in self._lock.stages.items() if key in stage.bases}
         return bool(self._options.upgrade) and users <= self._options.upgrade
 
+    def _with(self, stage: str, built: StageLock) -> Lock:
+        """The lock with a stage as it was built, and its bases."""
+        return msgspec.structs.replace(
+            self._lock,
+            bases=self._lock.bases | {key: self._pinned[key] for key in built.bases},
+            stages={**self._lock.stages, stage: built},
+        )
+
     def _update(
         self, *, stage: str | None = None, built: StageLock | None = None, prune: bool = False
     ) -> None:
         """Take a stage into the lock, or drop what the project no longer has; write it if it changed."""
         with self._changing:
-            stages, bases = dict(self._lock.stages), dict(self._lock.bases)
-            if stage and built:
-                stages[stage] = built
-                bases |= {key: self._pinned[key] for key in built.bases}
+            lock = self._with(stage, built) if stage and built else self._lock
+            stages, bases = lock.stages, lock.bases
             if prune:
                 stages = {name: one for name, one in stages.items() if name in self._workspace.project.stages}
                 bases = _used(bases, stages.values())

@@ -9,12 +9,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from rbuild.digest import Digest
-from rbuild.errors import Problem, RbuildError, Where
+from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit, Note, Output, StageDone, StageStarted
 from rbuild.lock import Lock, StageLock
 from rbuild.process import Process, replace, run
@@ -22,7 +23,8 @@ from rbuild.project import PROJECT_FILE, Stage
 from rbuild.relativepath import RelativePath
 from rbuild.verbs.assessment import assess, in_store
 from rbuild.verbs.loading import load_locked
-from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+from rbuild.verbs.source import read_sources
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, policy_files, read_lock
 
 _LAST_LINES = 12
 _BEFORE = ".before"
@@ -39,17 +41,22 @@ class StageRun:
     seconds: float
 
 
-def run_stages(workspace: Workspace, stages: Collection[str], emit: Emit) -> tuple[StageRun, ...]:
+def run_stages(
+    workspace: Workspace, stages: Collection[str], emit: Emit, *, now: datetime | None = None
+) -> tuple[StageRun, ...]:
     """Run stages in the order of their needs, each in a container of its locked image.
 
     A stage whose files changed since still runs in the locked image, with a warning. Raises RbuildError for
     the first that fails: its exit code, its last lines, its log. Its outputs are then as they were before.
+    Nothing runs if the project's policies, by the time `now` (UTC), refuse one of the stages.
     """
     lock = read_lock(workspace)
     wanted = set(stages)
     order = [name for name in workspace.project.graph().order if name in wanted]
     locked = _locked(lock, order)
     _warn_of_changes(workspace, lock, order, emit)
+    if now is not None:
+        _hold_to_policies(workspace, lock, locked, now, emit)
     _clear_remains(workspace, order)
     _check_inputs(workspace, order)
     return tuple(_run_stage(workspace, name, locked[name], emit) for name in order)
@@ -88,6 +95,27 @@ def _warn_of_changes(workspace: Workspace, lock: Lock | None, order: Sequence[st
             f"changed since it was locked, this runs the locked image; rbuild build {name} builds the new one"
         )
         emit(Note(stage=name, text=text, level="warning"))
+
+
+def _hold_to_policies(
+    workspace: Workspace, lock: Lock | None, locked: Mapping[str, StageLock], now: datetime, emit: Emit
+) -> None:
+    """Raises RbuildError with all that policies have against running these images."""
+    if lock is None or not policy_files(workspace):
+        return
+    from rbuild.verbs.gate import Gate  # brings all rules along
+
+    gate = Gate(workspace, now=now, emit=emit)
+    problems: list[Problem] = []
+    codes = [Exit.OK]
+    for name, source in read_sources(workspace, locked).items():
+        try:
+            gate.locked(source, lock, locked[name])
+        except RbuildError as error:
+            problems += error.problems
+            codes.append(error.exit_code)
+    if problems:
+        raise RbuildError(problems, exit_code=max(codes))
 
 
 def _image(workspace: Workspace, name: str, locked: StageLock) -> str:

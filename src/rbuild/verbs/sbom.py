@@ -67,7 +67,7 @@ def sbom(workspace: Workspace, stage: str, format: SbomFormat) -> Sbom:
             where=Where(digest=str(locked.image.manifest)),
             hint=f"rbuild build {stage}",
         )
-    found = _inventory(workspace.store, locked.image)
+    found = inventory_of(workspace.store, locked.image)
     packages = with_origins(found.packages, locked, lock.bases)
     subject = Subject(
         name=f"{lock.project}/{stage}",
@@ -107,7 +107,8 @@ def _document(subject: Subject, packages: tuple[Package, ...], format: SbomForma
     return spdx(subject, packages)
 
 
-def _inventory(store: Store, image: ImageLock) -> Inventory:
+def inventory_of(store: Store, image: ImageLock) -> Inventory:
+    """What package managers left in an image of the store."""
     manifest = read_manifest(store.read(image.manifest))
     diff_ids = read_config(store.read(image.config)).diff_ids
     if len(diff_ids) != len(manifest.layers):

@@ -23,6 +23,7 @@ from rbuild.store import Store, store_root
 
 LOCK_FILE = "rbuild.lock"
 PRIVATE = ".rbuild"
+POLICIES = "policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,19 @@ def project_root(folder: Path) -> Path | None:
     """The folder of the project that `folder` is in; None where there is none."""
     folder = folder.absolute()
     return next((each for each in (folder, *folder.parents) if (each / PROJECT_FILE).is_file()), None)
+
+
+def policy_files(workspace: Workspace) -> list[Path]:
+    """The project's policies, in the order of their names; costs one listing of a folder."""
+    folder = workspace.root / POLICIES
+    try:
+        with os.scandir(folder) as entries:
+            names = [one.name for one in entries if one.name.endswith((".yaml", ".yml")) and one.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=POLICIES)) from error
+    return [folder / name for name in sorted(names)]
 
 
 def _what_is_at(root: Path, path: str) -> Kind | None:

@@ -1,0 +1,226 @@
+"""Stages held against the rules that policies turn on; what an image gave is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache, cached_property, partial
+from pathlib import Path
+
+import msgspec
+
+from rbuild import __version__, policy
+from rbuild.digest import Digest
+from rbuild.errors import Exit, Problem, RbuildError
+from rbuild.events import Emit, Note
+from rbuild.policy.comments import comment_waivers
+from rbuild.policy.facts import FileFacts, ImageFacts, LockFacts, PushFacts
+from rbuild.policy.judge import Ask, Excused, asks, excuse, judge
+from rbuild.policy.meta import COMMENT_BROKEN
+from rbuild.policy.model import Finding, Moment, Violation, Waiver
+from rbuild.policy.policyfile import Policy
+from rbuild.policy.rule import Settings, Watcher
+from rbuild.policy.watch import OpenLayer, watched
+from rbuild.store import Store
+
+_CACHE = "checks"
+
+
+@dataclass(slots=True)
+class Examined:
+    """What was found so far in one stage, and by which rules it was looked at."""
+
+    stage: str
+    files: FileFacts
+    violations: dict[tuple[str, Settings], list[Violation]] = field(default_factory=dict)
+    image: Digest | None = None
+
+
+class Examiner:
+    """Holds stages against policies. `now` is in UTC."""
+
+    def __init__(self, policies: Sequence[Policy], *, now: datetime) -> None:
+        self.policies = tuple(policies)
+        self.now = now
+        self._asks: dict[str, tuple[Ask, ...]] = {}
+
+    def asked(self, stage: str, *moments: Moment) -> tuple[Ask, ...]:
+        """What is asked of a stage at these moments; at any, if none is named."""
+        if stage not in self._asks:
+            self._asks[stage] = asks(self.policies, stage)
+        return tuple(ask for ask in self._asks[stage] if not moments or ask.moment in moments)
+
+    def files(self, facts: FileFacts) -> Examined:
+        """Look at a stage's files."""
+        found = Examined(facts.stage.name, facts)
+        for ask in self.asked(found.stage, Moment.FILES):
+            if ask.rule and ask.rule.files:
+                _keep(found, ask, partial(ask.rule.files, facts, ask.settings))
+        return found
+
+    def lock(self, found: Examined, facts: LockFacts) -> None:
+        """Look at what is locked, too."""
+        for ask in self.asked(found.stage, Moment.LOCK):
+            if ask.rule and ask.rule.lock:
+                _keep(found, ask, partial(ask.rule.lock, facts, ask.settings))
+
+    def image(self, found: Examined, facts: ImageFacts, store: Store) -> None:
+        """Look at the image, too: its files in one pass over its layers, or what that gave last time."""
+        found.image = facts.digest
+        asked = {ask.key: ask for ask in self.asked(found.stage, Moment.IMAGE)}
+        if not asked:
+            return
+        key = _image_key(facts, asked.values())
+        kept = store.cached(_CACHE, key)
+        if kept is not None and (known := _decoded(kept)) is not None and len(known) == len(asked):
+            found.violations |= dict(zip(asked, known, strict=True))
+            return
+        watchers: dict[tuple[str, Settings], Watcher] = {}
+        for name, ask in asked.items():
+            if ask.rule and ask.rule.watch:
+                watchers[name] = ask.rule.watch(facts, ask.settings)
+            elif ask.rule and ask.rule.image:
+                _keep(found, ask, partial(ask.rule.image, facts, ask.settings))
+        if watchers:
+            watched(_layers(facts, store), tuple(watchers.values()))
+            for name, watcher in watchers.items():
+                found.violations[name] = list(watcher.violations())
+        ordered = [found.violations.get(name, []) for name in asked]
+        store.cache(_CACHE, key, msgspec.msgpack.encode(ordered))
+
+    def push(self, found: Examined, facts: PushFacts) -> None:
+        """Look at where an image goes, too."""
+        for ask in self.asked(found.stage, Moment.PUSH):
+            if ask.rule and ask.rule.push:
+                # Each repository has violations of its own.
+                found.violations.setdefault(ask.key, []).extend(ask.rule.push(facts, ask.settings))
+
+    def judged(self, examined: Iterable[Examined]) -> Excused:
+        """The findings of all stages, with their waivers, and what is to be said of the waivers."""
+        stages = list(examined)
+        findings: list[Finding] = []
+        waivers: list[tuple[Waiver, Policy | None]] = [
+            (waiver, one) for one in self.policies for waiver in one.waivers
+        ]
+        by_rule: dict[str, frozenset[str]] = {}
+        for one in stages:
+            asked = self.asked(one.stage)
+            findings += judge(one.stage, asked, one.violations, image=one.image)
+            comments = comment_waivers(one.files.containerfile, one.stage)
+            waivers += [(waiver, None) for waiver in comments.waivers]
+            findings += [_broken(one.stage, violation) for violation in comments.broken]
+            by_rule[one.stage] = frozenset(ask.id for ask in asked if ask.key in one.violations)
+        return excuse(
+            findings,
+            waivers,
+            today=self.now.date(),
+            longest=self._longest,
+            comments=self._comments,
+            examined=by_rule,
+        )
+
+    @cached_property
+    def _longest(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for one in self.policies:
+            said = [(choice.pattern, choice.longest_waiver) for choice in one.choices]
+            said += [(own.name, own.longest_waiver) for own in one.own]
+            for name, days in said:
+                found[name] = max(days, found.get(name, 0))
+        return found
+
+    @cached_property
+    def _comments(self) -> dict[str, bool]:
+        """By rule whether comments may waive it: no policy that turns it on says that they may not."""
+        found: dict[str, bool] = {}
+        for stage_asks in self._asks.values():
+            for ask in stage_asks:
+                found[ask.id] = found.get(ask.id, True) and ask.policy.comment_waivers
+        return found
+
+
+def refusal(findings: Iterable[Finding]) -> RbuildError | None:
+    """The error of a stage that may not go on; None if it may."""
+    problems = [
+        Problem(what=f"{one.rule} {one.name}: {said(one)}", where=one.where, hint=one.hint)
+        for one in findings
+        if one.stops
+    ]
+    return RbuildError(problems, exit_code=Exit.FINDING) if problems else None
+
+
+def warn(findings: Iterable[Finding], emit: Emit) -> None:
+    """Say what does not stop a stage."""
+    for one in findings:
+        if not one.stops and one.waiver is None and one.level.value == "warning":
+            place = f"{one.where}: " if one.where and str(one.where) else ""
+            emit(Note(stage=one.stage, text=f"{place}{one.rule} {one.name}: {said(one)}", level="warning"))
+
+
+def said(finding: Finding) -> str:
+    """The message, and that a waiver of it has ended."""
+    if finding.ended is None:
+        return finding.message
+    return f"{finding.message} (waived by {finding.ended.owner} until {finding.ended.expires}; that is over)"
+
+
+def _keep(found: Examined, ask: Ask, examine: partial[Iterable[Violation]]) -> None:
+    if ask.key not in found.violations:
+        found.violations[ask.key] = list(examine())
+
+
+def _broken(stage: str, violation: Violation) -> Finding:
+    return Finding(
+        rule=COMMENT_BROKEN.id,
+        name=COMMENT_BROKEN.name,
+        level=COMMENT_BROKEN.level,
+        stage=stage,
+        message=violation.message,
+        where=violation.where,
+        text=violation.text,
+        hint=violation.hint,
+    )
+
+
+def _layers(facts: ImageFacts, store: Store) -> tuple[OpenLayer, ...]:
+    return tuple(
+        OpenLayer(facts=layer, media_type=blob.media_type, open=partial(store.open, blob.digest))
+        for layer, blob in zip(facts.layers, facts.manifest.layers, strict=True)
+    )
+
+
+def _image_key(facts: ImageFacts, asked: Iterable[Ask]) -> str:
+    """What the violations of an image are a function of."""
+    previous = facts.lock.previous
+    parts: list[object] = [
+        __version__,
+        _rules_digest(),
+        str(facts.digest),
+        str(facts.lock.locked.input),
+        str(previous.image.manifest) if previous else "",
+        facts.lock.files.containerfile.name,
+        "".join(facts.lock.files.containerfile.lines),
+    ]
+    for ask in asked:
+        own = ask.own
+        said = (own.expression, own.message, own.hint, own.each) if own else ()
+        parts.append((ask.id, msgspec.to_builtins(ask.settings), said))
+    return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+@cache
+def _rules_digest() -> str:
+    """Of the rules' own code, so that what an older one found is not believed."""
+    total = hashlib.sha256()
+    for path in sorted(Path(policy.__path__[0]).rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _decoded(data: bytes) -> list[list[Violation]] | None:
+    try:
+        return msgspec.msgpack.decode(data, type=list[list[Violation]])
+    except (msgspec.DecodeError, ValueError):
+        return None  # of another rbuild

@@ -1,0 +1,133 @@
+"""Policies, through the front door: what they stop, what is waived until when, and what else goes on."""
+
+from __future__ import annotations
+
+import json
+
+from worlds import Layouts, World, project_file
+
+POLICY = """\
+name: bases
+description: What stages start from.
+rules:
+  RB102: error
+"""
+WAIVED = """\
+waivers:
+- rule: RB102
+  stage: moving
+  reason: the publisher has no versions
+  owner: ann
+  expires: 2026-06-30
+"""
+MOVING = "FROM registry.invalid/nobody/nothing\nRUN true\n"
+
+
+def two_stages(world: World, layouts: Layouts, *, moving: str = MOVING, policy: str = POLICY) -> None:
+    """A stage whose base has no tag, and one that is as it should be."""
+    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    stages = {name: {"containerfile": name, "context": "context"} for name in ("moving", "good")}
+    world.write(
+        {
+            "rbuild.yaml": project_file(bases, stages),
+            "moving": moving,
+            "good": "FROM localhost/base:1\nCOPY file.txt /\n",
+            "context/file.txt": "text\n",
+            "policies/bases.yaml": policy,
+        }
+    )
+
+
+def test_an_error_stops_its_stage_before_anything_is_fetched_and_no_other(
+    world: World, layouts: Layouts
+) -> None:
+    two_stages(world, layouts)
+    done = world.rbuild("all")
+    assert done.returncode == 1
+    assert "moving:1: RB102 moving-tag: registry.invalid/nobody/nothing" in done.stderr
+    assert "hint: name a version" in done.stderr
+    assert "skopeo" not in done.stderr and "cannot be reached" not in done.stderr
+    assert list(world.digests()) == ["good"]
+    images = world.podman("images", "--format", "{{.Repository}}").split()
+    assert "localhost/demo/good" in images and "localhost/demo/moving" not in images
+
+
+def test_check_says_the_same_without_building(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts)
+    done = world.rbuild("check", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    (finding,) = found["findings"]
+    assert (finding["rule"], finding["stage"], finding["level"]) == ("RB102", "moving", "error")
+    assert (finding["where"]["file"], finding["where"]["line"]) == ("moving", 1)
+    assert finding["policy"] == "policies/bases.yaml"
+    assert not (world.project / "rbuild.lock").exists()
+    assert world.rbuild("check", "good").returncode == 0
+
+
+def test_a_waiver_excuses_until_its_last_day(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts, policy=POLICY + WAIVED)
+
+    def check(day: str) -> tuple[int, dict[str, dict[str, object]]]:
+        done = world.rbuild("check", "--json", "--effective-time", day)
+        return done.returncode, {one["rule"]: one for one in json.loads(done.stdout)["findings"]}
+
+    code, found = check("2026-04-15")
+    assert (code, set(found)) == (0, {"RB102"})
+    assert found["RB102"]["waiver"]["owner"] == "ann"  # type: ignore[index]
+    code, found = check("2026-06-30")
+    assert (code, set(found)) == (0, {"RB102", "RB002"})
+    assert "ends today" in str(found["RB002"]["message"])
+    code, found = check("2026-07-01")
+    assert (code, set(found)) == (1, {"RB102"})
+    assert found["RB102"]["ended"]["expires"] == "2026-06-30"  # type: ignore[index]
+    code, found = check("2026-01-01")
+    assert (code, found["RB001"]["level"]) == (1, "error")
+
+
+def test_a_waiver_that_excuses_nothing_is_reported(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts, moving="FROM localhost/base:1\n", policy=POLICY + WAIVED)
+    done = world.rbuild("check", "--json", "--effective-time", "2026-05-01")
+    assert done.returncode == 0
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (finding["rule"], finding["level"]) == ("RB003", "warning")
+    assert (finding["where"]["file"], finding["where"]["line"]) == ("policies/bases.yaml", 6)
+
+
+def test_a_waiver_in_a_comment(world: World, layouts: Layouts) -> None:
+    comment = "# rbuild: allow=RB102 until=2026-06-30 owner=ann reason=no versions\n"
+    two_stages(world, layouts, moving=comment + MOVING)
+    day = ("--effective-time", "2026-06-01")
+    assert world.rbuild("check", *day).returncode == 0
+    assert world.rbuild("check", "--effective-time", "2026-07-01").returncode == 1
+
+    two_stages(world, layouts, moving=comment + MOVING, policy=POLICY + "comment_waivers: false\n")
+    done = world.rbuild("check", "--json", *day)
+    assert done.returncode == 1
+    assert {one["rule"] for one in json.loads(done.stdout)["findings"]} == {"RB102", "RB004"}
+
+    two_stages(world, layouts, moving="# rbuild: allow=RB102 reason=later\n" + MOVING)
+    done = world.rbuild("check", "--json", *day)
+    assert {one["rule"] for one in json.loads(done.stdout)["findings"]} == {"RB102", "RB005"}
+
+
+def test_all_mistakes_of_all_policies_come_at_once(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts, policy="name: bases\nrules:\n  RB999: error\n  RB102: {levle: error}\n")
+    world.write({"policies/more.yaml": POLICY + WAIVED.replace("moving", "movign")})
+    for command in (["check"], ["all"]):
+        done = world.rbuild(*command)
+        assert done.returncode == 2
+        assert "policies/bases.yaml:1 description: is missing" in done.stderr
+        assert "policies/bases.yaml:3 rules.RB999: there is no such rule" in done.stderr
+        assert "policies/bases.yaml:4 rules.RB102.levle: is not a known key" in done.stderr
+        assert "policies/more.yaml:7 waivers[0].stage: there is no stage 'movign'" in done.stderr
+        assert "did you mean 'moving'?" in done.stderr
+    assert not (world.project / "rbuild.lock").exists()
+
+
+def test_without_policies_every_rule_is_asked(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts)
+    (world.project / "policies" / "bases.yaml").unlink()
+    found = json.loads(world.rbuild("check", "--json").stdout)
+    assert found["policies"] == []
+    assert "RB102" in {one["rule"] for one in found["findings"]}
