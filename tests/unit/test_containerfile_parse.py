@@ -83,6 +83,8 @@ def test_json_form() -> None:
     assert first('RUN ["a", "b\\u00e9"]').exec_form == ("a", "bé")
     assert first("RUN [a, b]").exec_form is None
     assert first("RUN [ -f x ]").exec_form is None
+    assert first('RUN ["a", 1e999]').exec_form is None
+    assert first('RUN ["\\ud800", "\\ud83d\\ude00"]').exec_form == ("\ufffd", "\U0001f600")
     assert first('ENV x=["a"]').exec_form is None
     assert first('HEALTHCHECK --interval=5s CMD ["a"]').exec_form == ("a",)
     assert first("RUN " + "[" * 30_000).exec_form is None
@@ -139,6 +141,29 @@ def test_unterminated_heredoc(line: str) -> None:
 )
 def test_what_is_no_heredoc(line: str) -> None:
     assert first(f"{line}\nUSER x\n").heredocs == ()
+
+
+def test_a_heredoc_may_begin_in_a_substitution() -> None:
+    assert first("RUN echo ${A:-x <<E}\nUSER x\nE}\n").heredocs == (
+        Heredoc("E}", "USER x\n", expand=True, chomp=False),
+    )
+    assert first('RUN echo "${A:-x <<E}"\nUSER x\n').heredocs == ()
+    (problem,) = problems("FROM a\nRUN echo ${A#x <<E}\n")
+    assert "Podman 5.4 and 5.8 differ" in problem.what
+
+
+def test_letters_that_are_others_in_lower_case() -> None:
+    assert first("ENTRYPO\u0130NT x").keyword == "ENTRYPOINT"
+    assert first("HEALTHCHEC\u212a NONE").keyword == "HEALTHCHECK"
+    (problem,) = problems("FROM a\nU\u017fER x\n")
+    assert problem.what.startswith("unknown instruction")
+
+
+def test_a_flag_is_read_byte_by_byte() -> None:
+    # The builder would end this flag in the middle of the letter: 0xA0 is a space to it.
+    (problem,) = problems("FROM a\nRUN --network=\xe0 x\n")
+    assert "ASCII" in problem.what
+    assert first("RUN --network=none \xe0").arguments == "\xe0"
 
 
 def test_onbuild_keeps_its_trigger_as_arguments() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from rbuild.containerfile import grammar
+from rbuild.containerfile.heredocs import heredoc_openings
 from rbuild.containerfile.lines import LineReader, LogicalLine, split_lines
-from rbuild.containerfile.model import BuildTarget, Containerfile, Heredoc, Instruction
-from rbuild.containerfile.words import BLANKS, SPACES, heredoc_openings, read_flags
+from rbuild.containerfile.model import BuildTarget, Containerfile, Flag, Heredoc, Instruction
+from rbuild.containerfile.words import BLANKS, SPACES, read_flags, upper
 from rbuild.errors import Problem, RbuildError, Where
 
 MAX_SIZE = 1024 * 1024
@@ -20,13 +21,32 @@ def parse(text: bytes, name: str) -> Containerfile:
     `name` is what messages call the file. Raises RbuildError with every mistake of form in the file, each
     with its line. Variables are not expanded here, and no image is looked for.
     """
+    return _Parser(name, split_lines(_bounded(text, name).decode("utf-8", "surrogateescape"))).parse()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Every instruction of a file in its order, those with mistakes as well, and all mistakes."""
+
+    instructions: tuple[Instruction, ...]
+    escape: str
+    problems: tuple[Problem, ...]
+
+
+def read_instructions(text: bytes, name: str) -> Reading:
+    """What the parser makes of a file, also of one with mistakes. Raises RbuildError over the limit."""
+    parser = _Parser(name, split_lines(_bounded(text, name).decode("utf-8", "surrogateescape")))
+    return parser.read()
+
+
+def _bounded(text: bytes, name: str) -> bytes:
     if len(text) > MAX_SIZE:
         raise RbuildError(
             f"the Containerfile has {len(text)} bytes; at most {MAX_SIZE} are read",
             where=Where(file=name),
             hint="COPY large content from the context instead",
         )
-    return _Parser(name, split_lines(text.decode("utf-8", "surrogateescape"))).parse()
+    return text
 
 
 @dataclass(slots=True)
@@ -48,8 +68,7 @@ class _Parser:
         self._names: dict[str, int] = {}  # of targets, case folded, with the line
 
     def parse(self) -> Containerfile:
-        for logical in self._reader:
-            self._add(self._instruction(logical))
+        self.read()
         if not self._targets and not self._problems:
             self._report(None, "no FROM: the file describes no image", "begin with `FROM image`")
         if self._problems:
@@ -61,6 +80,13 @@ class _Parser:
             global_args=tuple(self._global_args),
             targets=tuple(_close(index, target) for index, target in enumerate(self._targets)),
         )
+
+    def read(self) -> Reading:
+        instructions = []
+        for logical in self._reader:
+            instructions.append(self._instruction(logical))
+            self._add(instructions[-1])
+        return Reading(tuple(instructions), self._reader.escape, tuple(self._problems))
 
     def _report(self, line: int | None, what: str, hint: str | None) -> None:
         self._problems.append(Problem(what=what, where=Where(file=self._name, line=line), hint=hint))
@@ -74,7 +100,7 @@ class _Parser:
                 self._report(logical.line, f"{trigger.keyword} cannot be an ONBUILD trigger", None)
         heredocs: list[Heredoc] = []
         if trigger.keyword in grammar.HEREDOC_KEYWORDS and trigger.exec_form is None:
-            for opening in heredoc_openings(logical.text):
+            for opening in self._openings(logical):
                 content = self._reader.heredoc(opening.name, chomp=opening.chomp)
                 if content is None:
                     self._report(
@@ -89,15 +115,27 @@ class _Parser:
         kept = None if trigger is instruction else replace(trigger, heredocs=documents, end_line=end)
         return replace(instruction, heredocs=documents, end_line=end, trigger=kept)
 
+    def _openings(self, logical: LogicalLine) -> list[Heredoc]:
+        try:
+            return heredoc_openings(logical.text)
+        except ValueError as error:
+            self._report(logical.line, str(error), "write the line without `<<`, or without the `${…}`")
+            return []
+
     def _read(self, logical: LogicalLine, *, start: int) -> Instruction:
         """The instruction that begins at `start` of a logical line (after ONBUILD, the trigger)."""
         blank = BLANKS.search(logical.text, start)
-        keyword = logical.text[start : blank.start() if blank else None].upper()
-        flags, arguments_start = read_flags(logical.text, blank.end() if blank else len(logical.text))
-        arguments = logical.text[arguments_start:].lstrip(SPACES)
-        arguments_start = len(logical.text) - len(arguments)
+        keyword = upper(logical.text[start : blank.start() if blank else None])
+        arguments_start = blank.end() if blank else len(logical.text)
+        flags: tuple[Flag, ...] = ()
         exec_form = None
         mistake = grammar.unknown_keyword(keyword)
+        try:
+            flags, arguments_start = read_flags(logical.text, arguments_start)
+        except ValueError as error:
+            mistake = f"{keyword}: {error}", None
+        arguments = logical.text[arguments_start:].lstrip(SPACES)
+        arguments_start = len(logical.text) - len(arguments)
         try:
             exec_form = grammar.json_form(keyword, arguments)
         except ValueError as error:

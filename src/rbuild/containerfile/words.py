@@ -1,12 +1,12 @@
-"""How the builder cuts a logical line into words: flags, ARG and ENV, JSON arrays, here-documents."""
+"""How the builder cuts a logical line into words: keywords, flags, ARG and ENV, JSON arrays."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
 
-from rbuild.containerfile.model import Flag, Heredoc
+from rbuild.containerfile.model import Flag
 
 # Go's unicode.IsSpace. Python's str.isspace also counts U+001C to U+001F.
 SPACES = (
@@ -14,19 +14,29 @@ SPACES = (
 )
 BLANKS = re.compile(r"[\t\v\f\r ]+")
 
-# The builder reads flags byte by byte, so that only ASCII spaces end one.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FLAG_SPACES = "\t\n\v\f\r "
+# Go's lower case of these two is ASCII; Python's `upper` would take others for ASCII as well.
+_CASES = str.maketrans({"\u0130": "I", "\u212a": "K", **{chr(n): chr(n - 32) for n in range(97, 123)}})
 
-_HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]*)\Z")
-_BRACE = re.compile(r"\$\{(?:[0-9]+|[@*#?$!-]|[^\W\d]\w*|(?=[+%/]))([}:+\-?#%/])")
+
+def upper(word: str) -> str:
+    """A keyword in capitals, as the builder takes it for one."""
+    return word.translate(_CASES)
 
 
 def read_flags(line: str, start: int) -> tuple[tuple[Flag, ...], int]:
-    """The flags of `line` from `start` on, and where its arguments begin. A lone `--` ends the flags."""
+    """The flags of `line` from `start` on, and where its arguments begin. A lone `--` ends the flags.
+
+    Raises ValueError for a flag with other characters than ASCII: the builder reads bytes here, takes some of
+    them for spaces, and may end a flag in the middle of a character.
+    """
     flags = []
     position = _skip_spaces(line, start)
     while line.startswith("--", position):
         word, end = _flag_word(line, position)
+        if not line.isascii() and not line[position:end].isascii():
+            raise ValueError(f"a flag may hold ASCII characters only, and {word[:40]!r} has others")
         if word == "--":
             position = _skip_spaces(line, end)
             break
@@ -130,109 +140,18 @@ def json_array(text: str) -> tuple[str, ...] | None:
     if not text.startswith("["):
         return None
     try:
-        values, _ = json.JSONDecoder(parse_constant=_no_constant, parse_int=float).raw_decode(text)
+        values, _ = json.JSONDecoder(
+            parse_constant=_number, parse_int=_number, parse_float=_number
+        ).raw_decode(text)
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(value, str) for value in values):
         raise ValueError("a JSON array here may only hold strings")
-    return tuple(value.encode("utf-8", "replace").decode() for value in values)
+    return tuple(_SURROGATE.sub("\ufffd", value) for value in values)
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(name)
-
-
-def heredoc_openings(line: str) -> list[Heredoc]:
-    """The here-documents that a logical line announces, without their content."""
-    openings = []
-    for word in _shell_words(line) if "<<" in line else ():
-        match = _HEREDOC.match(word)
-        if match:
-            name = _unquote(match[2])
-            if name:
-                openings.append(Heredoc(name, "", expand=name == match[2], chomp=match[1] == "-"))
-    return openings
-
-
-def _shell_words(line: str) -> list[str]:
-    """The words of a shell command, quotes kept. Empty if a quote or a `${` stays open: then the builder
-    sees no here-document in the line."""
-    words: list[str] = []
-    word: list[str] = []
-    for token in _shell_tokens(line):
-        if token is None:
-            return []
-        if token in SPACES:
-            if word:
-                words.append("".join(word))
-                word = []
-        else:
-            word.append(token)
-    if word:
-        words.append("".join(word))
-    return words
-
-
-def _shell_tokens(line: str) -> Iterator[str | None]:
-    position = 0
-    while position < len(line):
-        end: int | None = position + 1
-        if line[position] in "'\"":
-            end = _quote_end(line, position)
-        elif line[position] == "\\":
-            end = position + 2
-        elif line.startswith("${", position):
-            end = _brace_end(line, position)
-        if end is None:
-            yield None
-            return
-        yield line[position:end]
-        position = end
-
-
-def _quote_end(line: str, position: int) -> int | None:
-    quote = line[position]
-    position += 1
-    while position < len(line):
-        if line[position] == quote:
-            return position + 1
-        position += 2 if quote == '"' and line[position] == "\\" else 1
-    return None
-
-
-def _brace_end(line: str, position: int) -> int | None:
-    match = _BRACE.match(line, position)
-    if not match:
-        return None
-    position = match.end()
-    depth = 0 if match[1] == "}" else 1
-    while depth and position < len(line):
-        ch = line[position]
-        if ch in "'\"":
-            end = _quote_end(line, position)
-            if end is None:
-                return None
-            position = end
-            continue
-        if ch == "\\":
-            position += 1
-        elif ch == "}":
-            depth -= 1
-        elif line.startswith("${", position):
-            depth += 1
-            position += 1
-        position += 1
-    return None if depth else position
-
-
-def _unquote(text: str) -> str:
-    out: list[str] = []
-    for token in _shell_tokens(text):
-        if token is None:
-            return ""
-        if token[0] in "'\"":
-            token = token[1:-1]
-        elif token[0] == "\\":
-            token = token[1:]
-        out.append(token)
-    return "".join(out)
+def _number(text: str) -> float:
+    # To the builder, what no 64 bits hold is no JSON.
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
