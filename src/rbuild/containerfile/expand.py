@@ -317,6 +317,21 @@ def _with_scopes(
         environments[index] = scope.env
 
 
+def scopes(
+    containerfile: Containerfile,
+    *,
+    build_args: Mapping[str, str],
+    platform: str = DEFAULT_PLATFORM,
+    target: str | None = None,
+) -> Iterator[tuple[Instruction, Scope]]:
+    """Every instruction of the needed targets, each with the variables that it sees.
+
+    The scope of a target grows with its instructions: take what is needed of it before the next one.
+    """
+    resolution = resolve(containerfile, build_args=build_args, platform=platform, target=target)
+    return _with_scopes(containerfile, resolution, _Variables(containerfile, build_args, platform))
+
+
 def is_url(path: str) -> bool:
     """Whether an ADD of `path` reaches for the network."""
     return path.startswith(("http://", "https://", "git://", "git@"))

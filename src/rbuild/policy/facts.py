@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rbuild.containerfile.expand import ImageUse
@@ -29,6 +29,7 @@ class FileFacts:
     reference to an image to the key of its base. `context` are the paths that COPY and ADD may read, in byte
     order; `ignore_file` is the .containerignore (or .dockerignore) that applies, None where there is none.
     `read` gives a file of the context, up to MAX_READ bytes; None: there is no such file, or it has more.
+    `memo` is for what one rule works out of these facts and the next ones need again.
     """
 
     project: Project
@@ -39,6 +40,7 @@ class FileFacts:
     context: tuple[str, ...]
     ignore_file: str | None
     read: Callable[[str], bytes | None]
+    memo: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:
