@@ -87,9 +87,7 @@ def executed(words: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(at + 1 for at, word in enumerate(words[:-1]) if word in starts)
 
 
-def _operand(
-    words: tuple[str, ...], at: int, short: str, long: tuple[str, ...], *, assignments: bool
-) -> int:
+def _operand(words: tuple[str, ...], at: int, short: str, long: tuple[str, ...], *, assignments: bool) -> int:
     while at < len(words):
         word = words[at]
         if word == "--":
