@@ -35,7 +35,7 @@ Members = Sequence[tuple[TarInfo, bytes]]
 _STAGE = "project: demo\nstages:\n  app:\n    containerfile: Containerfile\n    context: .\n"
 
 
-def settings_of(rule: str, **settings: object) -> Settings:
+def settings_of(rule: str, /, **settings: object) -> Settings:
     """A rule's settings, as a policy would give them."""
     return msgspec.convert(settings, RULES[rule].settings)
 
@@ -180,12 +180,14 @@ class Image:
             for layer in self.facts.layers
         )
 
-    def violations(self, rule: str, **settings: object) -> list[Violation]:
+    def violations(self, rule: str, /, **settings: object) -> list[Violation]:
         """What a rule about images finds in it."""
         return found(rule, self.facts, self.layers, **settings)
 
 
-def found(rule: str, facts: object, layers: Sequence[OpenLayer] = (), **settings: object) -> list[Violation]:
+def found(
+    rule: str, facts: object, layers: Sequence[OpenLayer] = (), /, **settings: object
+) -> list[Violation]:
     """What a rule finds in the facts that it looks at."""
     one, chosen = RULES[rule], settings_of(rule, **settings)
     if one.watch:

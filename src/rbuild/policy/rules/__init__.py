@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from rbuild.policy import meta
 from rbuild.policy.rule import Rule
-from rbuild.policy.rules import bases
+from rbuild.policy.rules import (
+    bases,
+    delivery,
+    leftovers,
+    privileges,
+    secretfiles,
+    secrettext,
+    serving,
+    users,
+)
 
-GROUPS: tuple[tuple[Rule, ...], ...] = (meta.RULES, bases.RULES)
+GROUPS: tuple[tuple[Rule, ...], ...] = (
+    meta.RULES,
+    bases.RULES,
+    users.RULES,
+    privileges.RULES,
+    secrettext.RULES,
+    secretfiles.RULES,
+    leftovers.RULES,
+    serving.RULES,
+    delivery.RULES,
+)
