@@ -140,7 +140,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnRule:
-    """A rule of the project's own, as it is written; `rbuild.policy.expression` makes it one to check."""
+    """A rule of the project's own, as it is written; `rbuild.policy.expression` makes it one to check.
+
+    `places` says where its expression, message, hint and each stand.
+    """
 
     name: str
     level: Level
@@ -152,6 +155,7 @@ class OwnRule:
     description: str
     longest_waiver: int
     where: Where
+    places: Mapping[str, Where]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +318,7 @@ def _own_rule(document: Document, name: str, node: Node, path: Path) -> OwnRule 
         description=written.description,
         longest_waiver=written.longest_waiver or LONGEST_WAIVER,
         where=document.where(*path),
+        places={key: document.where(*path, key) for key in ("expression", "message", "hint", "each")},
     )
 
 
