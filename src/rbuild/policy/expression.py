@@ -105,6 +105,11 @@ class OwnCheck:
         """Whether it looks at the files of an image one by one: `watcher`, and not `violations`."""
         return self.rule.each == _FILES
 
+    @property
+    def asks_the_time(self) -> bool:
+        """Whether what it finds depends on when it is asked."""
+        return any("now" in part.names for part in _parts(self))
+
     def violations(self, facts: Facts) -> Iterator[Violation]:
         """What breaks the rule. `facts` are those of the rule's moment; not for a rule that watches."""
         judge = _Judge(self, Sources(facts))
@@ -342,6 +347,7 @@ class _Compiler:
             return None
         name, field, kind = match.groups()
         if name is not None:
+            name = name.partition(".")[0]
             if name == "item":
                 return "each: says what item is, such as each: containerfile.instructions"
             later = next((one for one in VARIABLES if one.name == name), None)

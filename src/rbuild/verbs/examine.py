@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property, partial
@@ -24,6 +24,7 @@ from rbuild.policy.policyfile import Policy
 from rbuild.policy.rule import Settings, Watcher
 from rbuild.policy.watch import OpenLayer, watched
 from rbuild.store import Store
+from rbuild.verbs.policies import own_checks
 
 _CACHE = "checks"
 
@@ -45,6 +46,7 @@ class Examiner:
         self.policies = tuple(policies)
         self.now = now
         self._asks: dict[str, tuple[Ask, ...]] = {}
+        self._own = own_checks(self.policies)
 
     def asked(self, stage: str, *moments: Moment) -> tuple[Ask, ...]:
         """What is asked of a stage at these moments; at any, if none is named."""
@@ -58,6 +60,8 @@ class Examiner:
         for ask in self.asked(found.stage, Moment.FILES):
             if ask.rule and ask.rule.files:
                 _keep(found, ask, partial(ask.rule.files, facts, ask.settings))
+            elif ask.own:
+                _keep(found, ask, partial(self._own[ask.key[0]].violations, facts))
         return found
 
     def lock(self, found: Examined, facts: LockFacts) -> None:
@@ -65,6 +69,8 @@ class Examiner:
         for ask in self.asked(found.stage, Moment.LOCK):
             if ask.rule and ask.rule.lock:
                 _keep(found, ask, partial(ask.rule.lock, facts, ask.settings))
+            elif ask.own:
+                _keep(found, ask, partial(self._own[ask.key[0]].violations, facts))
 
     def image(self, found: Examined, facts: ImageFacts, store: Store) -> None:
         """Look at the image, too: its files in one pass over its layers, or what that gave last time."""
@@ -72,7 +78,9 @@ class Examiner:
         asked = {ask.key: ask for ask in self.asked(found.stage, Moment.IMAGE)}
         if not asked:
             return
-        key = _image_key(facts, asked.values())
+        own = {name: self._own[ask.key[0]] for name, ask in asked.items() if ask.own}
+        now = self.now if any(check.asks_the_time for check in own.values()) else None
+        key = _image_key(facts, asked.values(), now)
         kept = store.cached(_CACHE, key)
         if kept is not None and (known := _decoded(kept)) is not None and len(known) == len(asked):
             found.violations |= dict(zip(asked, known, strict=True))
@@ -83,6 +91,10 @@ class Examiner:
                 watchers[name] = ask.rule.watch(facts, ask.settings)
             elif ask.rule and ask.rule.image:
                 _keep(found, ask, partial(ask.rule.image, facts, ask.settings))
+            elif ask.own and own[name].watches:
+                watchers[name] = own[name].watcher(facts)
+            elif ask.own:
+                _keep(found, ask, partial(own[name].violations, facts))
         if watchers:
             watched(_layers(facts, store), tuple(watchers.values()))
             for name, watcher in watchers.items():
@@ -96,6 +108,8 @@ class Examiner:
             if ask.rule and ask.rule.push:
                 # Each repository has violations of its own.
                 found.violations.setdefault(ask.key, []).extend(ask.rule.push(facts, ask.settings))
+            elif ask.own:
+                found.violations.setdefault(ask.key, []).extend(self._own[ask.key[0]].violations(facts))
 
     def judged(self, examined: Iterable[Examined]) -> Excused:
         """The findings of all stages, with their waivers, and what is to be said of the waivers."""
@@ -166,7 +180,7 @@ def said(finding: Finding) -> str:
     return f"{finding.message} (waived by {finding.ended.owner} until {finding.ended.expires}; that is over)"
 
 
-def _keep(found: Examined, ask: Ask, examine: partial[Iterable[Violation]]) -> None:
+def _keep(found: Examined, ask: Ask, examine: Callable[[], Iterable[Violation]]) -> None:
     if ask.key not in found.violations:
         found.violations[ask.key] = list(examine())
 
@@ -191,7 +205,7 @@ def _layers(facts: ImageFacts, store: Store) -> tuple[OpenLayer, ...]:
     )
 
 
-def _image_key(facts: ImageFacts, asked: Iterable[Ask]) -> str:
+def _image_key(facts: ImageFacts, asked: Iterable[Ask], now: datetime | None) -> str:
     """What the violations of an image are a function of."""
     previous = facts.lock.previous
     parts: list[object] = [
@@ -202,10 +216,11 @@ def _image_key(facts: ImageFacts, asked: Iterable[Ask]) -> str:
         str(previous.image.manifest) if previous else "",
         facts.lock.files.containerfile.name,
         "".join(facts.lock.files.containerfile.lines),
+        now,
     ]
     for ask in asked:
         own = ask.own
-        said = (own.expression, own.message, own.hint, own.each) if own else ()
+        said = (own.expression, own.message, own.hint, own.each, facts.lock.files.stage) if own else ()
         parts.append((ask.id, msgspec.to_builtins(ask.settings), said))
     return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
 

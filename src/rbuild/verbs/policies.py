@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.policy.policyfile import Choice, Policy, read_policy
 from rbuild.verbs.workspace import POLICIES, Workspace, policy_files
+
+if TYPE_CHECKING:
+    from rbuild.policy.expression import OwnCheck
 
 _MOST_FILES = 100
 _MOST_BYTES = 1 << 20
@@ -42,9 +47,26 @@ def load_policies(workspace: Workspace) -> tuple[Policy, ...]:
                 )
             )
         policies.append(policy)
+    try:
+        own_checks(policies)
+    except RbuildError as error:
+        problems += error.problems
     if problems:
         raise RbuildError(problems)
     return tuple(policies)
+
+
+def own_checks(policies: Iterable[Policy]) -> Mapping[str, OwnCheck]:
+    """The policies' own rules, ready to be checked; nothing is imported where there are none.
+
+    Raises RbuildError with every mistake in an expression.
+    """
+    having = [policy for policy in policies if policy.own]
+    if not having:
+        return {}
+    from rbuild.policy.expression import compile_own
+
+    return compile_own(having)
 
 
 def default_policy() -> Policy:

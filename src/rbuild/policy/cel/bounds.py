@@ -16,7 +16,7 @@ from typing import Any, Final
 from rbuild.policy.cel.inputs import TYPES, Field
 
 MAX_MEMORY: Final = 64 << 20  # bytes that one evaluation may make
-MAX_STEPS: Final = 3_000_000_000  # of one rule for one stage; a step is about 10 ns
+MAX_STEPS: Final = 2_000_000_000  # of one rule for one stage; a step is about 10 ns
 ROUNDS: Final = 10_000  # of all macros in one evaluation: the library's own limit
 EVALUATION: Final = 600  # steps that an evaluation takes beside those of its expression
 
