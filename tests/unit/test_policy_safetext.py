@@ -29,6 +29,19 @@ FIRES: list[tuple[str, str, list[int]]] = [
     ("RB203", "FROM x\nARG UID=70000\nUSER ${UID}:10001\n", [3]),
     ("RB203", "FROM x\nCOPY --chown=1:65536 a b\nADD --chown=99999 a b\n", [2, 3]),
     ("RB203", "FROM x AS a\nUSER 65536\nFROM a\nRUN x\n", [2]),
+    ("RB205", "FROM x\nRUN sudo apt-get update\n", [2]),
+    ("RB205", "FROM x\nRUN true \\\n && sudo -u app env A=1 ./x\n", [3]),
+    (
+        "RB205",
+        "FROM x\nRUN apt-get update && \\\n    apt-get install -y --no-install-recommends curl sudo\n",
+        [3],
+    ),
+    ("RB205", 'FROM x\nRUN ["sudo", "true"]\n', [2]),
+    ("RB205", "FROM x\nRUN apk add --no-cache sudo=1.9\n", [2]),
+    ("RB211", "FROM x\nRUN --security=insecure ./build\n", [2]),
+    ("RB211", "FROM x\nRUN mkdir /m; \\\n  mount -t tmpfs none /m\n", [3]),
+    ("RB211", "FROM x\nRUN modprobe fuse || true\n", [2]),
+    ("RB211", "FROM x\nRUN iptables -A INPUT -j DROP\nRUN sysctl -w a=b && mknod /d c 1 3\n", [2, 3, 3]),
     ("RB213", "FROM x\nENV DB_PASSWORD=hunter2\n", [2]),
     ("RB213", "FROM x\nENV A=1 \\\n    # about it\n    API_KEY='abc' \\\n    B=2\n", [4]),
     ("RB213", "FROM x\nENV SECRET_KEY abc def\n", [2]),
@@ -48,6 +61,13 @@ FIRES: list[tuple[str, str, list[int]]] = [
 SILENT: list[tuple[str, str]] = [
     ("RB203", "FROM x\nUSER 10001:65535\nCOPY --chown=$UID:0 a b\nUSER app\n"),
     ("RB203", "FROM x AS unused\nUSER 100000\nFROM x\nUSER 5\n"),
+    ("RB205", "FROM x\nRUN echo sudo && apt-get install -y libsudo && apt-get remove -y sudo\n"),
+    ("RB205", "FROM x AS unused\nRUN sudo x\nFROM x\nRUN true # sudo\n"),
+    ("RB211", "FROM x\nRUN --mount=type=cache,target=/c mount && ./mount.sh && mknod /p p && sysctl -a\n"),
+    (
+        "RB211",
+        "FROM x\nRUN apt-get install -y mount iptables && iptables --version && --security=sandbox x\n",
+    ),
     ("RB213", "FROM x\nARG NPM_TOKEN\nARG PASSWORD=\nENV A=$NPM_TOKEN\n"),
     (
         "RB213",
@@ -89,6 +109,7 @@ def test_leaves_alone(rule: str, text: str) -> None:
 def test_settings() -> None:
     assert found("RB203", file_facts("FROM x\nUSER 2000\n"), largest=1000)
     assert found("RB232", file_facts("FROM x\nEXPOSE 8080\n"), lowest=9000)
+    assert found("RB211", file_facts("FROM x\nRUN fusermount -u x\n"), commands=["fusermount"])
     assert not found("RB213", file_facts("FROM x\nENV AUTH_TOKEN=abc\n"), names=["AUTH_TOKEN"])
 
 

@@ -13,6 +13,7 @@ from rbuild.policy.meta import COMMENT_FORBIDDEN, ENDING, IDLE, TOO_LONG
 from rbuild.policy.model import Finding, Level, Moment, Violation, Waiver
 from rbuild.policy.policyfile import OwnRule, Policy
 from rbuild.policy.rule import Rule, Settings
+from rbuild.policy.secrets import masked
 
 _SOON = timedelta(days=14)
 
@@ -90,7 +91,7 @@ def judge(
                 stage=stage,
                 message=one.message,
                 where=one.where,
-                text=one.text,
+                text=masked(one.text),  # a command may have a secret in it
                 hint=one.hint or ask.fix or None,
                 policy=ask.policy.file,
                 image=image if ask.moment in (Moment.IMAGE, Moment.PUSH) else None,

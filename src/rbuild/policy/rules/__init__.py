@@ -6,6 +6,7 @@ from rbuild.policy import meta
 from rbuild.policy.rule import Rule
 from rbuild.policy.rules import (
     bases,
+    commands,
     delivery,
     leftovers,
     privileges,
@@ -19,6 +20,7 @@ GROUPS: tuple[tuple[Rule, ...], ...] = (
     meta.RULES,
     bases.RULES,
     users.RULES,
+    commands.RULES,
     privileges.RULES,
     secrettext.RULES,
     secretfiles.RULES,
