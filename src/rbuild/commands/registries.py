@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rbuild import textout
-from rbuild.commands.app import app, chosen_stages, guarded, workspace_here
+from rbuild.commands.app import app, chosen_stages, effective_time, guarded, workspace_here
 from rbuild.commands.options import AsJson, Insecure, NoLoad, Quiet, Stages
 from rbuild.console import print_error, screen
 from rbuild.errors import RbuildError
@@ -57,16 +57,17 @@ def push(
         tags=tuple(tags) if tags else None,
         force=force,
         insecure=tuple(insecure or ()),
+        now=effective_time(),
     )
     with screen(quiet=quiet, as_json=as_json) as shown:
         found = verb(workspace, chosen_stages(workspace, stages), request, shown.show)
     if as_json:
         from rbuild.jsonout import print_json
 
-        print_json(found)
+        print_json(found.deliveries)
     else:
-        textout.say_deliveries(found)
-    errors = [one.error for one in found if one.error]
+        textout.say_deliveries(found.deliveries)
+    errors = [*found.refused.values(), *(one.error for one in found.deliveries if one.error)]
     for error in errors:
         print_error(error, as_json=as_json)
     if errors:
@@ -105,6 +106,7 @@ def pull(
             sources=sources or (),
             insecure=insecure or (),
             load=not no_load,
+            now=effective_time(),
         )
     if as_json:
         from rbuild.jsonout import print_json

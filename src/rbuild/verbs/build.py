@@ -15,7 +15,8 @@ from rbuild.events import Emit
 from rbuild.lock import LOCK_VERSION, Lock
 from rbuild.plan import Change
 from rbuild.verbs.assessment import Assessment, assess, detailed, in_store, leftovers
-from rbuild.verbs.workspace import LOCK_FILE, Workspace, policy_files, read_lock
+from rbuild.verbs.gating import open_gate
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _MOST_CHANGES = 10
 
@@ -92,11 +93,7 @@ def build(
     from rbuild.verbs.pipeline import Pipeline  # brings TLS, HTTP and compressors along
 
     empty = Lock(version=LOCK_VERSION, project=workspace.project.name, platform=workspace.project.platform)
-    gate = None
-    if options.now and policy_files(workspace):
-        from rbuild.verbs.gate import Gate  # brings all rules along
-
-        gate = Gate(workspace, now=options.now, emit=emit)
+    gate = open_gate(workspace, options.now, emit)
     return Pipeline(workspace, lock or empty, options, emit, gate=gate).run(assessed, states)
 
 

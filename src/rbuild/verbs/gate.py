@@ -23,7 +23,7 @@ from rbuild.verbs.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
+class Destined:
     """A repository that an image goes to, the tags that it gets there, and those of them that may move."""
 
     repository: Reference
@@ -64,16 +64,16 @@ class Gate:
         """Before a locked image is run or named in Podman's storage: what it was made of, and the image."""
         self._judge(self._examine(source, lock, locked)[0])
 
-    def pushed(self, source: Source, lock: Lock, locked: StageLock, errands: Iterable[Errand]) -> None:
+    def pushed(self, source: Source, lock: Lock, locked: StageLock, destined: Iterable[Destined]) -> None:
         """Before a locked image goes to registries: the same, and where it goes under which tags."""
         found, facts = self._examine(source, lock, locked)
-        for errand in errands:
+        for one in destined:
             push = PushFacts(
                 image=facts,
-                repository=errand.repository,
-                tags=errand.tags,
-                moving=errand.moving,
-                signed=errand.signed,
+                repository=one.repository,
+                tags=one.tags,
+                moving=one.moving,
+                signed=one.signed,
             )
             self._examiner.push(found, push)
         self._judge(found)

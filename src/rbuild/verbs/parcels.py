@@ -15,6 +15,7 @@ from rbuild.process import run
 from rbuild.reference import Reference
 from rbuild.store import Blob, MissingBlob
 from rbuild.verbs.assessment import Assessment, assess, detailed, in_store
+from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 
@@ -30,11 +31,16 @@ class BaseLayers:
 class Parcel:
     """A stage's image as the lock names it, every blob of which is in the store; the tags that it gets.
 
+    `source` is what it was made of, `locked` what `lock` has of it.
+
     A tag that is not `moving` must not leave another image. `attachments` are published beside the image, and
     refer to it: they are functions of it, so that a second push has nothing to send.
     """
 
     stage: str
+    source: Source
+    lock: Lock
+    locked: StageLock
     digest: Digest
     manifest: bytes
     media_type: str
@@ -63,7 +69,10 @@ def pack(workspace: Workspace, stages: Sequence[str], tags: Sequence[str] | None
         raise RbuildError(absent)
     templates = tuple(tags) if tags is not None else workspace.project.push.tags
     values = _values(workspace, templates)
-    return tuple(_parcel(workspace, lock, name, one, templates, values) for name, one in locked.items())
+    return tuple(
+        _parcel(workspace, lock, assessed[name].source, one, templates, values)
+        for name, one in locked.items()
+    )
 
 
 def _stale(workspace: Workspace, one: Assessment) -> Iterable[Problem]:
@@ -87,12 +96,12 @@ def _absent(name: str, locked: StageLock) -> Problem:
 def _parcel(
     workspace: Workspace,
     lock: Lock,
-    name: str,
+    source: Source,
     locked: StageLock,
     templates: Sequence[str],
     values: Mapping[str, str],
 ) -> Parcel:
-    image = locked.image
+    name, image = source.stage.name, locked.image
     data = workspace.store.read(image.manifest)
     manifest = read_manifest(data)
     blobs = [Blob(layer.digest, layer.size) for layer in manifest.layers]
@@ -109,6 +118,9 @@ def _parcel(
     }
     return Parcel(
         stage=name,
+        source=source,
+        lock=lock,
+        locked=locked,
         digest=image.manifest,
         manifest=data,
         media_type=manifest.media_type,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit, Note
-from rbuild.lock import ImageLock
+from rbuild.lock import ImageLock, Lock
 from rbuild.project import PROJECT_FILE
 from rbuild.registry.patience import Limits
 from rbuild.verbs.assessment import in_store
+from rbuild.verbs.gating import open_gate
 from rbuild.verbs.loading import load_locked, name_locked
+from rbuild.verbs.source import read_sources
 from rbuild.verbs.substitute import Substitutes, damaged
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
@@ -42,14 +46,18 @@ def pull(
     sources: Sequence[str] = (),
     insecure: Collection[str] = (),
     load: bool = True,
+    now: datetime | None = None,
 ) -> tuple[Pulled, ...]:
     """Pull the locked images of `stages` from the first of `sources` that has them.
 
     Without sources, the project's registry and its substitutes are asked. They come into the store and, with
     `load`, from there into Podman's storage. An image that cannot be had does not keep the others from being
-    pulled. Raises RbuildError for stages that are not locked, and where nobody says where from.
+    pulled. One that the project's policies refuse, by the time `now` (UTC), gets no name in Podman's storage.
+    Raises RbuildError for stages that are not locked, and where nobody says where from.
     """
-    images = _locked(workspace, stages)
+    lock, images = _locked(workspace, stages)
+    gate = open_gate(workspace, now, emit)
+    held = read_sources(workspace, stages) if gate else {}
     places = _places(workspace, sources)
     substitutes = Substitutes(workspace, places, insecure=insecure, limits=Limits(), emit=emit)
     loaded = workspace.podman.digests() if load else {}
@@ -61,6 +69,7 @@ def pull(
                 image,
                 substitutes,
                 load and str(image.manifest) not in loaded.get(workspace.image_name(name), ()),
+                partial(gate.locked, held[name], lock, lock.stages[name]) if gate else None,
                 emit,
             )
             for name, image in images.items()
@@ -69,7 +78,7 @@ def pull(
         substitutes.close()
 
 
-def _locked(workspace: Workspace, stages: Collection[str]) -> dict[str, ImageLock]:
+def _locked(workspace: Workspace, stages: Collection[str]) -> tuple[Lock, dict[str, ImageLock]]:
     lock = read_lock(workspace)
     known = lock.stages if lock else {}
     missing = [
@@ -81,9 +90,9 @@ def _locked(workspace: Workspace, stages: Collection[str]) -> dict[str, ImageLoc
         for name in stages
         if name not in known
     ]
-    if missing:
+    if missing or lock is None:
         raise RbuildError(missing)
-    return {name: known[name].image for name in stages}
+    return lock, {name: known[name].image for name in stages}
 
 
 def _places(workspace: Workspace, sources: Sequence[str]) -> tuple[Destination, ...]:
@@ -99,7 +108,13 @@ def _places(workspace: Workspace, sources: Sequence[str]) -> tuple[Destination, 
 
 
 def _pull(
-    workspace: Workspace, name: str, image: ImageLock, substitutes: Substitutes, load: bool, emit: Emit
+    workspace: Workspace,
+    name: str,
+    image: ImageLock,
+    substitutes: Substitutes,
+    load: bool,
+    hold: Callable[[], None] | None,
+    emit: Emit,
 ) -> Pulled:
     try:
         for digest in damaged(workspace, image):
@@ -119,6 +134,8 @@ def _pull(
                 blobs=found.fetched.blobs,
                 size=found.fetched.size,
             )
+        if hold:
+            hold()
         if load:
             load_locked(workspace, name, image)
         name_locked(workspace, name, image)

@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import BinaryIO
 
@@ -27,6 +28,7 @@ from rbuild.registry.patience import Limits
 from rbuild.registry.referrers import attach
 from rbuild.registry.workers import in_parallel
 from rbuild.store import Blob, MissingBlob
+from rbuild.verbs.gating import open_gate
 from rbuild.verbs.parcels import Parcel, pack
 from rbuild.verbs.workspace import Workspace
 
@@ -37,7 +39,8 @@ _LIMITS = Limits()
 class Request:
     """What is asked of a push: where to (none: the project's registry), which tags (None: the project's).
 
-    `force` moves tags that are not listed as moving; `insecure` names registries that need no TLS.
+    `force` moves tags that are not listed as moving; `insecure` names registries that need no TLS. `now`
+    (UTC) is the time by which waivers end; without it, no policy is asked.
     """
 
     to: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Request:
     force: bool = False
     insecure: tuple[str, ...] = ()
     limits: Limits = _LIMITS
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +84,19 @@ class Delivery:
     error: RbuildError | None = None
 
 
-def push(workspace: Workspace, stages: Collection[str], request: Request, emit: Emit) -> tuple[Delivery, ...]:
-    """Push the images of `stages`. Raises RbuildError for what is refused before anything is sent."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What became of a push: by registry, and the stages that policies refused, with the reason."""
+
+    deliveries: tuple[Delivery, ...]
+    refused: Mapping[str, RbuildError]
+
+
+def push(workspace: Workspace, stages: Collection[str], request: Request, emit: Emit) -> Push:
+    """Push the images of `stages`. Raises RbuildError for what is refused before anything is sent.
+
+    A stage that policies refuse stays here, and the others go.
+    """
     hosts = _destinations(workspace, request)
     for insecure in request.insecure:
         _check_insecure(insecure, hosts)
@@ -91,7 +106,7 @@ def push(workspace: Workspace, stages: Collection[str], request: Request, emit: 
         host: {stage: [one.repository(workspace.project.name, stage) for one in ways] for stage in stages}
         for host, ways in hosts.items()
     }
-    parcels = pack(workspace, tuple(stages), request.tags)
+    parcels, stopped = _held(workspace, pack(workspace, tuple(stages), request.tags), names, request, emit)
     errands = []
     for host, repositories in names.items():
         registry = Registry(host, insecure=host in open_to_all, env=workspace.env, limits=request.limits)
@@ -114,7 +129,33 @@ def push(workspace: Workspace, stages: Collection[str], request: Request, emit: 
     finally:
         for errand in errands:
             errand.close()
-    return tuple(done[errand.host] for errand in errands)
+    return Push(deliveries=tuple(done[errand.host] for errand in errands), refused=stopped)
+
+
+def _held(
+    workspace: Workspace,
+    parcels: Sequence[Parcel],
+    names: Mapping[str, Mapping[str, Sequence[Reference]]],
+    request: Request,
+    emit: Emit,
+) -> tuple[Sequence[Parcel], Mapping[str, RbuildError]]:
+    """The images that policies let go, and why they keep the others."""
+    if (gate := open_gate(workspace, request.now, emit)) is None:
+        return parcels, {}
+    from rbuild.verbs.gate import Destined
+
+    refused: dict[str, RbuildError] = {}
+    for parcel in parcels:
+        places = [place for repositories in names.values() for place in repositories[parcel.stage]]
+        destined = [
+            Destined(repository=place, tags=parcel.tags, moving=parcel.moving, signed=False)
+            for place in places
+        ]
+        try:
+            gate.pushed(parcel.source, parcel.lock, parcel.locked, destined)
+        except RbuildError as error:
+            refused[parcel.stage] = error
+    return [parcel for parcel in parcels if parcel.stage not in refused], refused
 
 
 @dataclass(frozen=True, slots=True)

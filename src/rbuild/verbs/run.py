@@ -22,9 +22,10 @@ from rbuild.process import Process, replace, run
 from rbuild.project import PROJECT_FILE, Stage
 from rbuild.relativepath import RelativePath
 from rbuild.verbs.assessment import assess, in_store
+from rbuild.verbs.gating import open_gate
 from rbuild.verbs.loading import load_locked
 from rbuild.verbs.source import read_sources
-from rbuild.verbs.workspace import LOCK_FILE, Workspace, policy_files, read_lock
+from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
 _LAST_LINES = 12
 _BEFORE = ".before"
@@ -55,8 +56,7 @@ def run_stages(
     order = [name for name in workspace.project.graph().order if name in wanted]
     locked = _locked(lock, order)
     _warn_of_changes(workspace, lock, order, emit)
-    if now is not None:
-        _hold_to_policies(workspace, lock, locked, now, emit)
+    _hold_to_policies(workspace, lock, locked, now, emit)
     _clear_remains(workspace, order)
     _check_inputs(workspace, order)
     return tuple(_run_stage(workspace, name, locked[name], emit) for name in order)
@@ -98,14 +98,12 @@ def _warn_of_changes(workspace: Workspace, lock: Lock | None, order: Sequence[st
 
 
 def _hold_to_policies(
-    workspace: Workspace, lock: Lock | None, locked: Mapping[str, StageLock], now: datetime, emit: Emit
+    workspace: Workspace, lock: Lock | None, locked: Mapping[str, StageLock], now: datetime | None, emit: Emit
 ) -> None:
     """Raises RbuildError with all that policies have against running these images."""
-    if lock is None or not policy_files(workspace):
+    gate = open_gate(workspace, now, emit)
+    if gate is None or lock is None:
         return
-    from rbuild.verbs.gate import Gate  # brings all rules along
-
-    gate = Gate(workspace, now=now, emit=emit)
     problems: list[Problem] = []
     codes = [Exit.OK]
     for name, source in read_sources(workspace, locked).items():
