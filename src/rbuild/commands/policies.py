@@ -17,7 +17,7 @@ def check(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold stages against the project's policies, as far as can be told now; builds nothing.
+    """Hold stages against policies; builds nothing.
 
     Looks at Containerfiles, contexts and rbuild.yaml, at what is locked, and at the images in the store.
     Without files in policies/, every built-in rule is asked with its own level. Exits with 1 for an error
