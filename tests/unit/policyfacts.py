@@ -27,7 +27,6 @@ from rbuild.policy.rule import Settings
 from rbuild.policy.watch import OpenLayer, watched
 from rbuild.project import Project, load_project
 from rbuild.reference import Reference
-from rbuild.sbom.package import Package
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 Members = Sequence[tuple[TarInfo, bytes]]
@@ -113,7 +112,6 @@ class Image:
         *,
         base: Iterable[Members] = (),
         execution: Execution | None = None,
-        packages: tuple[Package, ...] = (),
         previous: StageLock | None = None,
         project: str = _STAGE,
     ) -> None:
@@ -165,7 +163,7 @@ class Image:
             ),
             config=config,
             layers=tuple(layers),
-            packages=lambda: packages,
+            packages=tuple,
         )
 
     @property

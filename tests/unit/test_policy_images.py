@@ -15,7 +15,6 @@ from rbuild.digest import Digest
 from rbuild.image.config import Execution, Healthcheck
 from rbuild.lock import ImageLock, LayerLock
 from rbuild.policy.catalogue import RULES
-from rbuild.sbom.package import Ecosystem, Package
 
 NUMBERS = random.Random(5)
 
@@ -43,8 +42,17 @@ def key(kind: str = "RSA ") -> bytes:
     return KEY.format(kind, chance(64), chance(64), kind).encode()
 
 
-def package(name: str, licence: str | None, ecosystem: Ecosystem = Ecosystem.PYTHON) -> Package:
-    return Package(ecosystem=ecosystem, name=name, version="1.0", licence=licence)
+def metadata(name: str, licence: str | None, field: str = "License-Expression") -> Members:
+    said = f"{field}: {licence}\n" if licence else ""
+    place = f"opt/venv/lib/python3.11/site-packages/{name}-1.0.dist-info/METADATA"
+    return file(place, f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{said}\nText\n")
+
+
+def debian(name: str, licence: str) -> Members:
+    status = f"Package: {name}\nStatus: install ok installed\nVersion: 2-1\nArchitecture: amd64\n"
+    about = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
+    about += f"\nFiles: *\nCopyright: x\nLicense: {licence}\n text\n"
+    return [*file("var/lib/dpkg/status", status), *file(f"usr/share/doc/{name}/copyright", about)]
 
 
 def image(
@@ -53,7 +61,6 @@ def image(
     base: Members = (),
     text: str = TEXT,
     execution: Execution | None = None,
-    packages: tuple[Package, ...] = (),
     before: int | None = None,
 ) -> Image:
     """An image; `own` alone is what the RUN of TEXT made, `before` the size of what was locked before."""
@@ -68,7 +75,6 @@ def image(
         layers,
         base=[base] if base else (),
         execution=execution,
-        packages=packages,
         previous=previous,
     )
 
@@ -301,21 +307,38 @@ FIRES: list[tuple[str, Image, int | None, str, dict[str, object]]] = [
     ),
     (
         "RB311",
-        image(packages=(package("x", "AGPL-3.0-only"),)),
-        None,
-        "pypi package x 1.0 is under AGPL-3.0",
+        image({COPY: metadata("x", "AGPL-3.0-only")}),
+        COPY,
+        "the pypi package x 1.0 is under AGPL-3.0-only, which is not allowed",
         {},
     ),
-    ("RB311", image(packages=(package("x", "MIT AND agpl-3.0-or-later"),)), None, "not allowed", {}),
+    ("RB311", image(metadata("x", "MIT AND agpl-3.0-or-later")), RUN, "not allowed", {}),
     (
         "RB311",
-        image(packages=(package("x", "GPL-3+, AGPL-3+", Ecosystem.DEBIAN),)),
-        None,
-        "deb package x",
+        image(metadata("x", "License :: OSI Approved :: GNU Affero General Public License v3", "Classifier")),
+        RUN,
+        "the pypi package x 1.0",
         {},
     ),
-    ("RB311", image(packages=(package("x", "GPL-3.0"),)), None, "none of those", {"allow": ["MIT", "BSD-*"]}),
-    ("RB311", image(packages=(package("x", None),)), None, "names no licence", {"unknown": True}),
+    ("RB311", image(debian("libx", "GPL-3+ or AGPL-3+")), RUN, "deb package libx 2-1", {"deny": ["*GPL-3*"]}),
+    ("RB311", image(file("a", b"1"), base=debian("libx", "AGPL-3+")), 3, "the deb package libx 2-1", {}),
+    (
+        "RB311",
+        image(
+            file("app/node_modules/@a/b/package.json", '{"name":"@a/b","version":"1.0","license":"SSPL-1.0"}')
+        ),
+        RUN,
+        "the npm package @a/b 1.0 is under SSPL-1.0",
+        {},
+    ),
+    (
+        "RB311",
+        image(metadata("x", "GPL-3.0")),
+        RUN,
+        "which is not one of those allowed",
+        {"allow": ["MIT", "BSD-*"]},
+    ),
+    ("RB311", image(metadata("x", None)), RUN, "names no licence", {"unknown": True}),
     (
         "RB312",
         image({COPY: file("a", NUMBERS.randbytes(900_000)), RUN: file("b", NUMBERS.randbytes(400_000))}),
@@ -463,9 +486,12 @@ SILENT: list[tuple[str, Image, dict[str, object]]] = [
     ("RB231", image(file("app/x", b"1")), {}),
     ("RB233", configured(exposed_ports={"80/tcp": {}}, healthcheck=Healthcheck(test=["CMD", "true"])), {}),
     ("RB233", configured(cmd=["true"]), {}),
-    ("RB311", image(packages=(package("a", "MIT"), package("b", None), package("c", "AGPL-3.0 OR MIT"))), {}),
-    ("RB311", image(packages=(package("x", "AGPL-3.0"),)), {"packages": ["x"]}),
-    ("RB311", image(packages=(package("x", "mit OR GPL-3.0"),)), {"allow": ["MIT"]}),
+    ("RB311", image([*metadata("a", "MIT"), *metadata("b", None), *metadata("c", "AGPL-3.0 OR MIT")]), {}),
+    ("RB311", image(debian("libx", "Artistic or AGPL-3+")), {}),
+    ("RB311", image({COPY: metadata("x", "AGPL-3.0"), RUN: [member("opt/.wh.venv", b"")]}), {}),
+    ("RB311", image(metadata("x", "AGPL-3.0")), {"packages": ["x"]}),
+    ("RB311", image(metadata("x", "mit OR GPL-3.0")), {"allow": ["MIT"]}),
+    ("RB311", image(metadata("x", "BSD License", "License")), {"allow": ["BSD-*"]}),
     ("RB312", image(file("a", b"1")), {}),
     ("RB313", image(file("a", b"1"), base=file("c", NUMBERS.randbytes(1_100_000))), {"megabytes": 1}),
     ("RB314", image(file("a", b"1")), {}),

@@ -14,7 +14,6 @@ from policyfacts import Image, Members
 from tarballs import member, tarball, tree
 
 from rbuild.errors import RbuildError
-from rbuild.image.index import index_layer
 from rbuild.image.tar import Kind
 from rbuild.policy.facts import FileEntry
 from rbuild.policy.model import Violation
@@ -44,13 +43,6 @@ class Recorder:
 
 def layers(*given: Members) -> tuple[OpenLayer, ...]:
     return Image("FROM x\nRUN a\n", {2: given[-1]}, base=given[:-1]).layers
-
-
-def indexed(given: Iterable[OpenLayer], *tars: bytes) -> list[OpenLayer]:
-    return [
-        replace(layer, index=lambda data=tar: index_layer(io.BytesIO(data)))
-        for layer, tar in zip(given, tars, strict=True)
-    ]
 
 
 def test_shows_what_each_layer_holds() -> None:
@@ -117,27 +109,9 @@ def _layer(draw: st.DrawFn) -> Members:
 @given(st.lists(_layer(), min_size=1, max_size=4))
 def test_what_is_seen_is_what_the_layers_give_together(given_layers: list[Members]) -> None:
     expected = {path.decode() for path in tree(*given_layers).paths()}
-    plain, known = Recorder(1), Recorder()
-    stack = layers(*given_layers)
-    watched(stack, [plain])
-    watched(indexed(stack, *map(tarball, given_layers)), [known])
-    assert plain.visible().keys() == expected
-    assert plain.visible() == known.visible()
-
-
-def test_a_known_layer_is_opened_only_for_its_contents() -> None:
-    members = [member("a"), member("a/1", b"one"), member("a/2", b"two")]
-
-    def never() -> io.BytesIO:
-        raise AssertionError("it was opened")
-
-    (layer,) = indexed(layers(members), tarball(members))
-    idle = Recorder()
-    watched([replace(layer, open=never)], [idle])
-    assert [entry.path for entry, _ in idle.seen] == ["a", "a/1", "a/2"]
-    reading = Recorder(10)
-    watched([layer], [reading])
-    assert sorted(content for _, content in reading.seen) == [b"", b"one", b"two"]
+    recorder = Recorder(1)
+    watched(layers(*given_layers), [recorder])
+    assert recorder.visible().keys() == expected
 
 
 @pytest.mark.parametrize(

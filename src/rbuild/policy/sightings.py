@@ -50,16 +50,24 @@ class Sight:
         if self.more:
             yield Violation(message=f"and {self.more} more of the kind", where=self.found[-1].where)
 
-    def say(self, entry: FileEntry, message: str, hint: str | None = None) -> None:
+    def say(self, entry: FileEntry, message: str) -> None:
         """A finding about an entry; `message` goes on after its path."""
+        path = said_path(entry.path)
+        self.say_of(entry, f"{path} {message}", path, place(self.facts, entry.layer, entry.instruction))
+
+    def say_of(self, entry: FileEntry, message: str, text: str, where: Where) -> None:
+        """A finding that comes from an entry, and is about something else."""
         if ignored(entry.path, self.settings):
             return
         if len(self.found) >= MAX_SAID:
             self.more += 1
-            return
-        path = said_path(entry.path)
-        where = place(self.facts, entry.layer, entry.instruction)
-        self.found.append(Violation(message=f"{path} {message}", where=where, text=path, hint=hint))
+        else:
+            self.found.append(Violation(message=message, where=where, text=text))
+
+    @property
+    def from_line(self) -> Where:
+        """Where the image's base is named."""
+        return base_line(self.facts.lock.files)
 
 
 def said_path(path: str) -> str:
@@ -90,6 +98,15 @@ def chain(files: FileFacts) -> tuple[Instruction, ...]:
     return image_chain(
         files.containerfile, build_args=stage.args, platform=project.platform, target=stage.target
     ).instructions
+
+
+def base_line(files: FileFacts) -> Where:
+    """The FROM that brings the image's base in."""
+    project, stage = files.project, files.stage
+    base = image_chain(
+        files.containerfile, build_args=stage.args, platform=project.platform, target=stage.target
+    ).base
+    return files.at(base.line if base else None)
 
 
 def last(files: FileFacts, keyword: str) -> Where:

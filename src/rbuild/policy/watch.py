@@ -5,7 +5,7 @@ Layers may be a stranger's: nothing is held of them but a digest of each path, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import BinaryIO
@@ -13,7 +13,6 @@ from typing import BinaryIO
 from rbuild.errors import Where, at
 from rbuild.image.changes import Changes
 from rbuild.image.codec import decompressed
-from rbuild.image.index import LayerIndex, Node
 from rbuild.image.tar import MAX_ENTRIES, Entry, Kind, TarReader, refused
 from rbuild.policy.facts import FileEntry, LayerFacts
 from rbuild.policy.rule import Watcher
@@ -25,16 +24,11 @@ _NOTHING = b""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLayer:
-    """A layer, and how its blob, as the registry has it, is opened, at its start.
-
-    `index` gives what is known of the layer without reading it; then it is opened only when a watcher wants
-    the content of one of its files.
-    """
+    """A layer, and how its blob, as the registry has it, is opened, at its start."""
 
     facts: LayerFacts
     media_type: str
     open: Callable[[], BinaryIO]
-    index: Callable[[], LayerIndex | None] | None = None
 
 
 def watched(layers: Sequence[OpenLayer], watchers: Sequence[Watcher]) -> None:
@@ -50,11 +44,7 @@ def watched(layers: Sequence[OpenLayer], watchers: Sequence[Watcher]) -> None:
     for layer in reversed(layers):
         above.keeps = layer is not layers[0]
         with at(Where(digest=str(layer.facts.blob))):
-            index = layer.index() if layer.index else None
-            if index is None:
-                _read(layer, above, watchers)
-            else:
-                _known(layer, index, above, watchers)
+            _read(layer, above, watchers)
             above.settle()
 
 
@@ -68,92 +58,43 @@ def _read(layer: OpenLayer, above: _Above, watchers: Sequence[Watcher]) -> None:
             if not path or (_WHITEOUT in path and above.whiteout(path)):
                 continue
             visible = above.add(path, entry.kind)
-            show.entry(entry, entry.xattrs, visible, reader.content)
-
-
-def _known(layer: OpenLayer, index: LayerIndex, above: _Above, watchers: Sequence[Watcher]) -> None:
-    """Show a layer by its index, and read it only for contents that are wanted."""
-    show = _Show(layer.facts, watchers)
-    wanted: dict[bytes, bool] = {}
-    for path in index.whiteouts:
-        above.delete(path)
-    for path in index.opaque:
-        above.empty(path)
-    for path, node in index.entries:
-        visible = above.add(path, node.kind)
-        if not show.node(path, node, visible):
-            wanted[path] = visible
-    if not wanted:
-        return
-    with layer.open() as file:
-        reader = TarReader(decompressed(file, layer.media_type))
-        for entry in reader:
-            if entry.kind is Kind.FILE and entry.path in wanted:
-                show.entry(entry, entry.xattrs, wanted[entry.path], reader.content)
+            show.entry(entry, visible, reader.content)
 
 
 class _Show:
     """Shows the entries of one layer."""
 
-    def __init__(self, facts: LayerFacts, watchers: Sequence[Watcher]) -> None:
-        self._facts = facts
-        self._watchers = watchers
+    def __init__(self, layer: LayerFacts, watchers: Sequence[Watcher]) -> None:
+        self._layer = layer
         self._wants = [watcher.wants for watcher in watchers]
         self._sees = [watcher.see for watcher in watchers]
 
-    def entry(
-        self,
-        entry: Entry,
-        xattrs: Iterable[tuple[bytes, bytes]],
-        visible: bool,
-        content: Callable[[], Iterator[bytes]],
-    ) -> None:
+    def entry(self, entry: Entry, visible: bool, content: Callable[[], Iterator[bytes]]) -> None:
         """Show an entry of the archive."""
-        facts = self._made(entry.path, entry, entry.size, xattrs, visible)
-        data = _NOTHING
-        if entry.size and (size := self._wanted(facts)):
-            data = _start(content(), size)
-        for see in self._sees:
-            see(facts, data)
-
-    def node(self, path: bytes, node: Node, visible: bool) -> bool:
-        """Show what the index has; False, and nothing shown, if content is wanted."""
-        facts = self._made(path, node, node.size, node.xattrs, visible)
-        if node.size and node.kind is Kind.FILE and self._wanted(facts):
-            return False
-        for see in self._sees:
-            see(facts, _NOTHING)
-        return True
-
-    def _wanted(self, facts: FileEntry) -> int:
-        return min(max([wants(facts) for wants in self._wants]), MAX_CONTENT)
-
-    def _made(
-        self,
-        path: bytes,
-        entry: Entry | Node,
-        size: int,
-        xattrs: Iterable[tuple[bytes, bytes]],
-        visible: bool,
-    ) -> FileEntry:
-        layer = self._facts
-        return FileEntry(
-            path.decode("utf-8", "surrogateescape"),
+        layer = self._layer
+        facts = FileEntry(
+            entry.path.decode("utf-8", "surrogateescape"),
             entry.kind,
             entry.mode,
             entry.uid,
             entry.gid,
-            size,
+            entry.size,
             entry.link.decode("utf-8", "surrogateescape"),
-            {name.decode("utf-8", "surrogateescape"): value for name, value in xattrs},
+            {name.decode("utf-8", "surrogateescape"): value for name, value in entry.xattrs},
             layer.number,
             layer.own,
             visible,
             layer.instruction,
         )
+        data = _NOTHING
+        if entry.size and (size := max([wants(facts) for wants in self._wants])):
+            data = _start(content(), min(size, MAX_CONTENT))
+        for see in self._sees:
+            see(facts, data)
 
 
 def _start(chunks: Iterator[bytes], size: int) -> bytes:
+    """The first `size` bytes."""
     first = next(chunks, _NOTHING)
     if len(first) >= size:
         return first[:size]

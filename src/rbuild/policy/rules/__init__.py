@@ -9,6 +9,7 @@ from rbuild.policy.rules import (
     commands,
     delivery,
     leftovers,
+    licences,
     privileges,
     secretfiles,
     secrettext,
@@ -26,5 +27,6 @@ GROUPS: tuple[tuple[Rule, ...], ...] = (
     secretfiles.RULES,
     leftovers.RULES,
     serving.RULES,
+    licences.RULES,
     delivery.RULES,
 )

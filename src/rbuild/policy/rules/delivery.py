@@ -1,10 +1,8 @@
-"""Rules about what is handed on with an image: licences, size, labels."""
+"""Rules about what is handed on with an image: size and labels."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 from msgspec import Meta
@@ -13,87 +11,9 @@ from rbuild.errors import Where
 from rbuild.policy.facts import ImageFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.sightings import MAX_SAID, last, place
-from rbuild.sbom.package import Package
+from rbuild.policy.sightings import last, place
 
 _MB = 1_000_000
-_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
-_OPERATORS = frozenset({"and", "or", "with"})
-
-
-class LicenceSettings(Settings, frozen=True, kw_only=True):
-    """Of the rule about licences. Names are SPDX's, and may end in a *; upper and lower case are the same."""
-
-    allow: Annotated[
-        tuple[str, ...], Meta(description="Licences that are fine; with some named, all others are not.")
-    ] = ()
-    deny: Annotated[tuple[str, ...], Meta(description="Licences that are not.")] = (
-        "AGPL-*",
-        "SSPL-*",
-        "BUSL-*",
-        "CC-BY-NC*",
-    )
-    unknown: Annotated[
-        bool, Meta(description="Whether a package whose files name no licence is a finding, too.")
-    ] = False
-    packages: Annotated[
-        tuple[str, ...],
-        Meta(description="Packages that are fine whatever their licence: names and patterns."),
-    ] = ()
-
-
-def _licences(facts: ImageFacts, settings: LicenceSettings) -> Iterable[Violation]:
-    found = []
-    for package in facts.packages():
-        if any(fnmatchcase(package.name, pattern) for pattern in settings.packages):
-            continue
-        said = _refused(package, settings)
-        if said:
-            found.append((package, said))
-    for package, said in found[:MAX_SAID]:
-        name = f"{package.ecosystem.value} package {package.name} {package.version}"[:200]
-        yield Violation(message=f"the {name} {said}", where=_origin(facts), text=name)
-    if len(found) > MAX_SAID:
-        yield Violation(message=f"and {len(found) - MAX_SAID} more of the kind", where=_origin(facts))
-
-
-def _refused(package: Package, settings: LicenceSettings) -> str | None:
-    if package.licence is None:
-        return "names no licence" if settings.unknown else None
-    for choices in licences(package.licence):
-        if all(any(_fits(one, settings.deny) for one in choice) for choice in choices):
-            return f"is under {package.licence[:80]}, which is not allowed"
-        if settings.allow and not any(
-            all(_fits(one, settings.allow) for one in choice) for choice in choices
-        ):
-            return f"is under {package.licence[:80]}, which is none of those that are allowed"
-    return None
-
-
-def licences(said: str) -> list[list[frozenset[str]]]:
-    """The parts of what a package says, for each the choices, for each choice the licences that hold at once.
-
-    Debian's lists of names have commas between parts; SPDX expressions are one part. Parentheses are taken as
-    if they were not there.
-    """
-    parts = []
-    for part in said.split(","):
-        choices = []
-        for choice in re.split(r"(?i)\s+or\s+", part):
-            names = {name for name in _LICENCE.findall(choice) if name.casefold() not in _OPERATORS}
-            if names:
-                choices.append(frozenset(names))
-        if choices:
-            parts.append(choices)
-    return parts
-
-
-def _fits(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
-
-
-def _origin(facts: ImageFacts) -> Where:
-    return facts.lock.files.at(None)
 
 
 class SizeSettings(Settings, frozen=True, kw_only=True):
@@ -208,18 +128,6 @@ def _labels(facts: ImageFacts, settings: LabelSettings) -> Iterable[Violation]:
 
 
 RULES = (
-    Rule(
-        id="RB311",
-        name="licence-not-allowed",
-        title="A package in the image is under a licence that is not allowed.",
-        level=Level.ERROR,
-        why="Whoever hands the image on has to keep to it. Names are those that packages give themselves: in "
-        "the metadata of Python's and npm's, and in Debian's copyright files.",
-        example="a Python package whose metadata say AGPL-3.0-only",
-        fix="take another package, or say that this one is fine: settings: {packages: [NAME]}",
-        settings=LicenceSettings,
-        image=_licences,
-    ),
     Rule(
         id="RB312",
         name="image-too-large",
