@@ -6,14 +6,22 @@ from collections.abc import Callable
 
 from rbuild.compare.budget import MAX_DEPTH
 from rbuild.compare.model import Change, Difference, Part
-from rbuild.compare.opened import archives, bytecode, documents, elf, gzip, png, sqlite
+from rbuild.compare.opened import ar, archives, bytecode, documents, elf, gzip, packed, png, sqlite
 from rbuild.compare.place import Inner, Opened, Place, Unopened
 
 Opener = Callable[[Place, bytes, bytes, Inner], Opened]
 
 _DOCUMENTS = ("json", "yaml")
 _PEEK = 1 << 13
-_COSTS = {"json": 8, "yaml": 32, "zip": 4, "tar": 2, "sqlite": 16}  # how much dearer than reading
+_COSTS = {
+    "xz": 8,
+    "bzip2": 16,
+    "json": 8,
+    "yaml": 32,
+    "zip": 4,
+    "tar": 2,
+    "sqlite": 16,
+}  # how much dearer than reading
 _CONTROLS = bytes(code for code in range(0x20) if code not in b"\t\n\f\r\x1b") + b"\x7f"
 
 
@@ -91,6 +99,10 @@ def _called(*endings: str) -> Callable[[str, bytes], bool]:
 
 _FORMATS: tuple[tuple[str, Opener, Callable[[str, bytes], bool]], ...] = (
     ("gzip", gzip.open_gzip, _begins(gzip.MAGIC)),
+    ("xz", packed.open_xz, _begins(packed.XZ_MAGIC)),
+    ("bzip2", packed.open_bzip2, packed.is_bzip2),
+    ("zstd", packed.open_zstd, _begins(packed.ZSTD_MAGIC)),
+    ("ar", ar.open_ar, _begins(ar.MAGIC)),
     ("zip", archives.open_zip, _begins(*archives.ZIP_MAGICS)),
     ("elf", elf.open_elf, _begins(elf.MAGIC)),
     ("sqlite", sqlite.open_sqlite, _begins(sqlite.MAGIC)),

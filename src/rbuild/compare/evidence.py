@@ -34,10 +34,13 @@ class Evidence:
                           opaque for a deletion, whose target `path` is, and layer for a whole layer
     text, json, yaml      lines or keys; `part` is a key path for the latter two
     binary                anything that could not be opened
-    pyc                   `part` is header or code
+    pyc                   `part` is header; of a code object, file name, names, variables, constants (as
+                          text, one a line), properties, instructions, line table, exception table; or code:
+                          a whole one that one side lacks, or the bytes of all where they cannot be read
     gzip                  `part` is header (its time, name, system), or data: the same content, packed
                           differently
-    zip, tar              `part` is order (`a`, `b`: the names, one a line), time or attributes of members
+    xz, bzip2, zstd       `part` is data, as above
+    zip, tar, ar          `part` is order (`a`, `b`: the names, one a line), time or attributes of members
     elf                   `part` is the section's name; .note.gnu.build-id, .debug_str, .text, .comment
     sqlite                `part` is header, pages, schema, or "table NAME" (rows as text)
     png                   `part` is the chunk's type: tEXt, tIME, IDAT

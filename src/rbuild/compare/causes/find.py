@@ -17,6 +17,7 @@ _MOST = 32  # spots that are looked at, to say what else differs
 _SIBLINGS = 64  # entries of the other side that are held against one that is missing there
 # Sections that hold texts, not machine code.
 _OF_TEXTS = (".debug", ".rodata", ".data", ".dynstr", ".comment", ".GCC.command.line")
+_OF_CODE = ("file name", "names", "variables", "constants")  # what of bytecode is told as lines of text
 _TEXTS = ("text", "json", "yaml", "config")
 
 _OF_PLACES: tuple[tuple[Cause, Callable[[Evidence], str | None]], ...] = (
@@ -107,9 +108,10 @@ def _more(cause: Cause, spots: list[Spot], setting: Setting, evidence: Evidence)
 
 def _spots(evidence: Evidence) -> Iterator[Spot]:
     a, b = evidence.a, evidence.b
-    in_lines = evidence.format in _TEXTS or evidence.part in ("tEXt", "iTXt", "schema")
+    of_code = evidence.format == "pyc" and evidence.part in _OF_CODE
+    in_lines = of_code or evidence.format in _TEXTS or evidence.part in ("tEXt", "iTXt", "schema")
     if in_lines or evidence.part.startswith("table "):
-        name = evidence.part if evidence.format in ("json", "yaml", "config") else ""
+        name = evidence.part if of_code or evidence.format in ("json", "yaml", "config") else ""
         numbered = not evidence.start and not name
         return tokens.in_text(a, b, numbered=numbered, name=name or f"offset {evidence.first:#x}")
     part = f"section {evidence.part}" if evidence.format == "elf" else ""

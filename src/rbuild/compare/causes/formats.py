@@ -64,8 +64,8 @@ def png_time(evidence: Evidence) -> str | None:
 
 
 def archive_member_times(evidence: Evidence) -> str | None:
-    """Times of members of a tar or zip."""
-    if evidence.format not in ("tar", "zip") or not evidence.fields:
+    """Times of members of an archive."""
+    if evidence.format not in ("tar", "zip", "ar") or not evidence.fields:
         return None
     first = evidence.fields[0]
     more = f", and {len(evidence.fields) - 1} more" if len(evidence.fields) > 1 else ""

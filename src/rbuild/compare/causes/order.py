@@ -11,8 +11,8 @@ from rbuild.compare.evidence import WINDOW, Evidence
 from rbuild.compare.model import Cause
 
 _FEWEST = 3  # that moved: two may have changed places by hand
-_ARCHIVES = ("tar", "zip")
-_OF_LINES = ("text", "json", "yaml", "config", "sqlite", "binary", "png")
+_ARCHIVES = ("tar", "zip", "ar")
+_OF_LINES = ("text", "json", "yaml", "config", "sqlite", "binary", "png", "pyc")
 _PATH = re.compile(rb"[^\s/]{0,255}/[^\s]{1,4096}")
 _STRING = re.compile(rb"[ -~]{3,}")
 _NUMBER = re.compile(rb"[\d.eE+-]*")

@@ -18,7 +18,9 @@ from rbuild.compare.place import Inner, Opened, Place, Unopened, changed, readin
 from rbuild.image.tar import Kind, TarReader
 
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-_MAX_MEMBERS = 20_000
+MAX_MEMBERS = 20_000
+"""Of one archive."""
+
 _MAX_FIELDS = 50
 _BROKEN_ZIP = (
     zipfile.BadZipFile,
@@ -36,8 +38,8 @@ _BROKEN_ZIP = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
-    """`content` is equal where the contents are, as far as the archive tells; `read` gives the bytes."""
+class Member:
+    """One of an archive. `content` is equal where the contents are, as far as it tells; `read` gives them."""
 
     time: str
     attributes: Mapping[str, str]
@@ -45,7 +47,7 @@ class _Member:
     read: Callable[[], bytes]
 
 
-_Members = dict[str, _Member]
+Members = dict[str, Member]
 
 
 def is_tar(data: bytes) -> bool:
@@ -57,25 +59,26 @@ def open_tar(place: Place, a: bytes, b: bytes, inner: Inner) -> Opened:
     """Order, times, attributes and contents of a tar's members."""
     with reading():
         members_a, members_b = _tar_members(a), _tar_members(b)
-    return _compared(place, "tar", members_a, members_b, inner)
+    return compared(place, "tar", members_a, members_b, inner)
 
 
 def open_zip(place: Place, a: bytes, b: bytes, inner: Inner) -> Opened:
     """Order, times, attributes and contents of the members of a zip, wheel or jar."""
     for data in (a, b):
-        if data.count(b"PK\x01\x02") > _MAX_MEMBERS:
-            raise Unopened(f"it has more than {_MAX_MEMBERS} members")
+        if data.count(b"PK\x01\x02") > MAX_MEMBERS:
+            raise Unopened(f"it has more than {MAX_MEMBERS} members")
     with reading(*_BROKEN_ZIP):
         zip_a, zip_b = zipfile.ZipFile(io.BytesIO(a)), zipfile.ZipFile(io.BytesIO(b))
         members_a, members_b = _zip_members(place, zip_a), _zip_members(place, zip_b)
-    opened = _compared(place, "zip", members_a, members_b, inner)
+    opened = compared(place, "zip", members_a, members_b, inner)
     if zip_a.comment != zip_b.comment:
         fields = changed("comment", zip_a.comment, zip_b.comment)
         opened.children.append(place.leaf("comment", format="zip", aspect="attributes", fields=fields))
     return opened
 
 
-def _compared(place: Place, format: str, a: _Members, b: _Members, inner: Inner) -> Opened:
+def compared(place: Place, format: str, a: Members, b: Members, inner: Inner) -> Opened:
+    """What differs between the members of two archives: their order, times, attributes and contents."""
     children: list[Difference] = []
     common = [name for name in a if name in b]
     if common != [name for name in b if name in a]:
@@ -106,7 +109,7 @@ def _fields_leaf(place: Place, name: str, format: str, aspect: str, fields: list
     return place.leaf(name, format=format, aspect=aspect, fields=shown, omitted=len(fields) - len(shown))
 
 
-def _member(place: Place, name: str, a: _Member | None, b: _Member | None, inner: Inner) -> Difference:
+def _member(place: Place, name: str, a: Member | None, b: Member | None, inner: Inner) -> Difference:
     inside = place.within(name)
     note = None
     content_a = content_b = b""
@@ -124,26 +127,26 @@ def _member(place: Place, name: str, a: _Member | None, b: _Member | None, inner
     )
 
 
-def _names(members: _Members) -> bytes:
+def _names(members: Members) -> bytes:
     return "".join(f"{name}\n" for name in members).encode("utf-8", "backslashreplace")
 
 
-def _tar_members(data: bytes) -> _Members:
-    members: _Members = {}
+def _tar_members(data: bytes) -> Members:
+    members: Members = {}
     for entry in TarReader(io.BytesIO(data)):
-        if len(members) > _MAX_MEMBERS:
-            raise Unopened(f"it has more than {_MAX_MEMBERS} members")
+        if len(members) > MAX_MEMBERS:
+            raise Unopened(f"it has more than {MAX_MEMBERS} members")
         fields = entry_fields(entry)
         time = fields.pop("mtime")
         content = data[entry.offset : entry.offset + entry.size] if entry.kind is Kind.FILE else b""
         name = entry.path.decode("utf-8", "backslashreplace") or "."
-        members[name] = _Member(time, fields, content, lambda content=content: content)  # type: ignore[misc]
+        members[name] = Member(time, fields, content, lambda content=content: content)  # type: ignore[misc]
     return members
 
 
-def _zip_members(place: Place, archive: zipfile.ZipFile) -> _Members:
+def _zip_members(place: Place, archive: zipfile.ZipFile) -> Members:
     return {
-        info.filename: _Member(
+        info.filename: Member(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*info.date_time),
             {
                 "mode": f"{info.external_attr >> 16:06o}",

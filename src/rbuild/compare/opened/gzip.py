@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rbuild.compare.model import Difference
+from rbuild.compare.opened.streams import STEP, stem, unpacked
 from rbuild.compare.place import Inner, Opened, Place, Unopened, changed, reading
 
 MAGIC = b"\x1f\x8b"
 _HCRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16
-_STEP = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ def open_gzip(place: Place, a: bytes, b: bytes, inner: Inner) -> Opened:
     """The fields of the header, and what is compressed."""
     with reading(IndexError):
         head_a, head_b = _header(a), _header(b)
-    content_a, content_b = _unpacked(place, a), _unpacked(place, b)
+    content_a, content_b = (
+        unpacked(place, side, _Member, magics=(MAGIC,), broken=(zlib.error,)) for side in (a, b)
+    )
     children: list[Difference] = []
     fields = (
         *changed("time", _when(head_a.time), _when(head_b.time)),
@@ -45,7 +47,7 @@ def open_gzip(place: Place, a: bytes, b: bytes, inner: Inner) -> Opened:
             place.leaf("header", format="gzip", aspect="header", fields=fields, a=start_a, b=start_b)
         )
     if content_a != content_b:
-        children.append(inner(_stem(place.name), content_a, content_b))
+        children.append(inner(stem(place.name), content_a, content_b))
     elif a[head_a.size :] != b[head_b.size :]:
         children.append(
             place.binary(
@@ -84,35 +86,20 @@ def _until_zero(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at:end], end + 1
 
 
-def _unpacked(place: Place, data: bytes) -> bytes:
-    """All members of the file, unpacked one after the other; padding of zeros after them is left out."""
-    most = place.budget.unpacked
-    parts: list[bytes] = []
-    size = 0
-    while data.startswith(MAGIC):
-        member = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        with reading(zlib.error):
-            while not member.eof:
-                part = member.decompress(data, _STEP)
-                data = member.unconsumed_tail
-                parts.append(part)
-                size += len(part)
-                if size > most:
-                    raise Unopened(f"it unpacks to more than {most} bytes")
-                if not part and not data and not member.eof:
-                    raise Unopened("it ends too early")
-        data = member.unused_data
-    if data.strip(b"\0"):
-        raise Unopened("something follows what is compressed")
-    place.budget.unpack(size)
-    return b"".join(parts)
+class _Member:
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
 
-def _stem(name: str) -> str:
-    base = name.rpartition("/")[2]
-    if base.endswith(".tgz"):
-        return base.removesuffix(".tgz") + ".tar"
-    return base.removesuffix(".gz") or "content"
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def step(self, data: bytes) -> tuple[bytes, bytes]:
+        return self._stream.decompress(data, STEP), self._stream.unconsumed_tail
 
 
 def _when(time: int) -> str:
