@@ -271,6 +271,15 @@ def say(text: str) -> None:
     print(printable(text))
 
 
+Span = tuple[str, str]  # a text, and its style as SGR parameters of ECMA-48
+
+
+def say_spans(*spans: Span) -> None:
+    """Print a line of a result in styles, which only a terminal is told."""
+    styled = _takes_styles(sys.stdout)
+    print("".join(_styled(printable(text), style if styled else "") for text, style in spans))
+
+
 def say_columns(rows: Sequence[Sequence[str]]) -> None:
     """Print a result as columns that are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -284,6 +293,12 @@ def _print_lines(label: str, text: str) -> None:
 
 
 def _painted(text: str, code: str) -> str:
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb":
-        return f"\x1b[{code}m{text}\x1b[0m"
-    return text
+    return _styled(text, code if _takes_styles(sys.stderr) else "")
+
+
+def _styled(text: str, style: str) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if style else text
+
+
+def _takes_styles(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"

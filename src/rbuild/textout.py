@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rbuild.compare.model import Comparison
     from rbuild.plan import Change
     from rbuild.verbs.build import StageResult
-    from rbuild.verbs.check import Checked
     from rbuild.verbs.deep import DeepFindings
     from rbuild.verbs.doctor import Check
     from rbuild.verbs.images import Image
@@ -73,15 +72,6 @@ def say_plan(plan: StagePlan) -> None:
     say("  steps")
     for step in plan.steps:
         say(f"    {step.line:>4}  {step.text.splitlines()[0][:100]}")
-
-
-def say_checked(found: Checked) -> None:
-    """The findings, a place each, then what could not be checked."""
-    for one in found.findings:
-        state = f" (waived until {one.waiver.expires}: {one.waiver.reason})" if one.waiver else ""
-        say(f"{one.where or one.stage}: {one.level.value} {one.rule} {one.name}: {one.message}{state}")
-    for left in found.unchecked:
-        say(f"{left.stage}: {len(left.rules)} rules not checked: {left.reason}")
 
 
 def say_images(found: Sequence[Image]) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rbuild.cireport import github, junit
+from rbuild.cireport.verifications import github, junit
 from rbuild.compare.model import (
     Blame,
     Cause,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -135,6 +135,22 @@ def epoch_now() -> int:
             f"SOURCE_DATE_EPOCH is not a number of seconds: {text[:40]!r}", hint="unset SOURCE_DATE_EPOCH"
         )
     return int(text)
+
+
+def folder_in_repository(workspace: Workspace) -> PurePosixPath:
+    """The project's folder in its repository, from which build servers count paths.
+
+    The repository is where GitHub has checked it out, else the nearest folder with a .git.
+    """
+    folder = workspace.root.resolve()
+    given = os.environ.get("GITHUB_WORKSPACE")
+    roots = (
+        [Path(given).resolve()]
+        if given
+        else [one for one in (folder, *folder.parents) if (one / ".git").exists()]
+    )
+    root = next((one for one in roots if folder.is_relative_to(one)), folder)
+    return PurePosixPath(folder.relative_to(root))
 
 
 def given_folder() -> Path:

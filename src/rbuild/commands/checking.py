@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +17,7 @@ from rbuild.commands.app import (
     check_folder,
     chosen_stages,
     epoch_now,
+    folder_in_repository,
     given_folder,
     guarded,
     jobs_of,
@@ -178,18 +179,14 @@ def _say_verifications(
 
             print_json(found)
         case OutputFormat.JUNIT:
-            from rbuild.cireport import junit
+            from rbuild.cireport.verifications import junit
 
             when, name = datetime.now(UTC), workspace.project.name
             print(junit(found, project=name, host=platform.node(), when=when, accepted=accepted), end="")
         case OutputFormat.GITHUB:
-            from rbuild.cireport import github
+            from rbuild.cireport.verifications import github
 
-            # Where GitHub has checked the repository out; annotations have paths from there.
-            root = Path(os.environ.get("GITHUB_WORKSPACE") or workspace.root)
-            folder = workspace.root.resolve()
-            inside = folder.relative_to(root.resolve()) if folder.is_relative_to(root.resolve()) else Path()
-            print(github(found, folder=PurePosixPath(inside), accepted=accepted), end="")
+            print(github(found, folder=folder_in_repository(workspace), accepted=accepted), end="")
 
 
 def _write_report(path: Path, reports: Sequence[StageReport]) -> None:

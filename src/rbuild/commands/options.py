@@ -45,6 +45,16 @@ class OutputFormat(Enum):
     GITHUB = "github"
 
 
+class CheckFormat(Enum):
+    """How the result of `rbuild check` is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
+    JUNIT = "junit"
+
+
 class BomFormat(Enum):
     """What a bill of materials is written as."""
 
@@ -97,6 +107,9 @@ EffectiveTime = Annotated[
 Accept = Annotated[
     Accepted | None,
     typer.Option("--accept", help="Exit with 0 too where only the compressed bytes of layers differ."),
+]
+ChosenCheckFormat = Annotated[
+    CheckFormat, typer.Option("--output-format", help="What the result on stdout is written as.")
 ]
 Report = Annotated[
     Path | None,

@@ -1,22 +1,18 @@
-"""What `rbuild verify` found, for build servers: JUnit XML, and GitHub's workflow commands.
-
-JUnit XML has no standard. What is written here is valid under the schemas of Ant (windyroad's JUnit.xsd) and
-of Jenkins' xUnit plugin (junit-10.xsd), which between them hold what other readers take.
-"""
+"""What `rbuild verify` found, for build servers: JUnit XML, and GitHub's workflow commands."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from rbuild.cireport.annotations import Level, annotation, problem_annotation
+from rbuild.cireport.suite import Suite, problem_lines
 from rbuild.compare.model import Blame, Comparison, Difference, Verdict
 from rbuild.console import printable
-from rbuild.errors import Problem
 from rbuild.verbs.trial import Effect, Trial
 
 if TYPE_CHECKING:
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
 
 _MOST = 20  # differences of one image that a report lists
 _LONGEST = 400  # characters of one of them
-# XML 1.0, production 2: Char. Nothing else may stand in a document, not even as a reference.
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +88,17 @@ def junit(found: Sequence[Verification], *, project: str, host: str, when: datet
 
     `accepted`: same content is good enough. `when` is the time of the end, with its zone.
     """
-    root = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(root, "testsuite")
-    ElementTree.SubElement(suite, "properties")
+    suite = Suite()
     for one in found:
-        case = _case(suite, f"rbuild.verify.{project}", one.stage, one.seconds)
+        case = suite.case(f"rbuild.verify.{project}", one.stage, one.seconds)
         if one.verdict is Verdict.UNKNOWN:
-            _add(case, "error", "could not tell", _problems(one.problems))
+            suite.add(case, "error", "could not tell", problem_lines(one.problems))
         elif one.verdict is Verdict.DIFFERENT or (one.verdict is Verdict.SAME_CONTENT and not accepted):
-            _add(case, "failure", one.verdict.value, _different(one))
+            suite.add(case, "failure", one.verdict.value, _different(one))
         for trial in one.trials:
-            _trial(_case(suite, f"rbuild.verify.{project}.{one.stage}", trial.condition, None), trial)
-    counts = {
-        outcome: sum(1 for _ in suite.iter(outcome))
-        for outcome in ("testcase", "failure", "error", "skipped")
-    }
-    suite.attrib |= {
-        "name": f"rbuild verify {project}",
-        "package": project,
-        "id": "0",
-        "hostname": _clean(host) or "localhost",
-        "timestamp": when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        "time": f"{sum(one.seconds or 0 for one in found):.3f}",
-        "tests": str(counts["testcase"]),
-        "failures": str(counts["failure"]),
-        "errors": str(counts["error"]),
-        "skipped": str(counts["skipped"]),
-    }
-    ElementTree.SubElement(suite, "system-out")
-    ElementTree.SubElement(suite, "system-err")
-    ElementTree.indent(root)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
-
-
-def _case(
-    suite: ElementTree.Element, classname: str, name: str, seconds: float | None
-) -> ElementTree.Element:
-    attributes = {"classname": classname, "name": name, "time": f"{seconds or 0:.3f}"}
-    return ElementTree.SubElement(suite, "testcase", attributes)
-
-
-def _add(case: ElementTree.Element, outcome: str, kind: str, lines: Sequence[str]) -> None:
-    message = _clean(lines[0]) if lines else kind
-    element = ElementTree.SubElement(case, outcome, {"type": kind, "message": message})
-    element.text = _clean("\n".join(lines))
+            _trial(suite, suite.case(f"rbuild.verify.{project}.{one.stage}", trial.condition), trial)
+    seconds = sum(one.seconds or 0 for one in found)
+    return suite.document(f"rbuild verify {project}", package=project, host=host, when=when, seconds=seconds)
 
 
 def _different(one: Verification) -> list[str]:
@@ -147,24 +108,15 @@ def _different(one: Verification) -> list[str]:
     return [*lines, one.note] if one.note else lines
 
 
-def _trial(case: ElementTree.Element, trial: Trial) -> None:
+def _trial(suite: Suite, case: ElementTree.Element, trial: Trial) -> None:
     match trial.effect:
         case Effect.CHANGES:
             lines = _lines(trial.comparison) if trial.comparison else []
-            _add(case, "failure", trial.effect.value, [f"{trial.condition}: {trial.what}", *lines])
+            suite.add(case, "failure", trial.effect.value, [f"{trial.condition}: {trial.what}", *lines])
         case Effect.FAILED:
-            _add(case, "error", trial.effect.value, _problems(trial.problems))
+            suite.add(case, "error", trial.effect.value, problem_lines(trial.problems))
         case Effect.NOT_VARIED:
-            ElementTree.SubElement(case, "skipped", {"message": _clean(trial.what)})
-
-
-def _problems(problems: Iterable[Problem]) -> list[str]:
-    return [line for problem in problems for line in str(problem).splitlines()]
-
-
-def _clean(text: str) -> str:
-    """Text that an XML document may hold. What it may not becomes the replacement character."""
-    return _NO_XML.sub("\ufffd", text)
+            suite.add(case, "skipped", "", [trial.what])
 
 
 # GitHub
@@ -181,14 +133,14 @@ def github(found: Sequence[Verification], *, folder: PurePosixPath, accepted: bo
 def _annotations(one: Verification, folder: PurePosixPath, accepted: bool) -> Iterator[str]:
     if one.verdict is Verdict.UNKNOWN:
         for problem in one.problems:
-            yield _problem(f"{one.stage}: could not tell", problem, folder)
+            yield problem_annotation(f"{one.stage}: could not tell", problem, folder)
     elif one.verdict is Verdict.SAME_CONTENT:
-        level = "notice" if accepted else "error"
-        yield _command(level, f"{one.stage}: same content", _headline(one), None, None)
+        level: Level = "notice" if accepted else "error"
+        yield annotation(level, f"{one.stage}: same content", _headline(one), None, None)
     elif one.verdict is Verdict.DIFFERENT:
         title = f"{one.stage}: different"
         if one.comparison is None or not one.comparison.differences:
-            yield _command("error", title, "\n".join(_different(one)), None, None)
+            yield annotation("error", title, "\n".join(_different(one)), None, None)
         else:
             yield from _by_line(title, one.comparison, folder)
     for trial in one.trials:
@@ -196,7 +148,7 @@ def _annotations(one: Verification, folder: PurePosixPath, accepted: bool) -> It
         if trial.effect is Effect.CHANGES and trial.comparison:
             yield from _by_line(title, trial.comparison, folder)
         for problem in trial.problems:
-            yield _problem(f"{one.stage}: {trial.condition}: could not tell", problem, folder)
+            yield problem_annotation(f"{one.stage}: {trial.condition}: could not tell", problem, folder)
 
 
 def _by_line(title: str, comparison: Comparison, folder: PurePosixPath) -> Iterator[str]:
@@ -210,25 +162,4 @@ def _by_line(title: str, comparison: Comparison, folder: PurePosixPath) -> Itera
         if len(found) > _MOST:
             said.append(f"… and {len(found) - _MOST} more")
         said += [f"hint: {hint}" for hint in dict.fromkeys(one.hint for one in found) if hint]
-        yield _command("error", title, "\n".join(said), str(folder / file) if file else None, line)
-
-
-def _problem(title: str, problem: Problem, folder: PurePosixPath) -> str:
-    where = problem.where
-    file = str(folder / where.file) if where and where.file else None
-    said = f"{problem.what}\nhint: {problem.hint}" if problem.hint else problem.what
-    return _command("error", title, said, file, where.line if where else None)
-
-
-def _command(level: str, title: str, said: str, file: str | None, line: int | None) -> str:
-    properties = {"file": file, "line": line if file else None, "title": title}
-    written = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
-    return f"::{level} {written}::{_message(said)}"
-
-
-def _message(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(value: object) -> str:
-    return _message(str(value)).replace(":", "%3A").replace(",", "%2C")
+        yield annotation("error", title, "\n".join(said), str(folder / file) if file else None, line)

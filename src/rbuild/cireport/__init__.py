@@ -1,0 +1,1 @@
+"""What commands found, for build servers: JUnit XML, and GitHub's workflow commands."""

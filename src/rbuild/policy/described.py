@@ -1,0 +1,80 @@
+"""What there is to say of a rule, for people and for reports: of ours, and of other engines'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rbuild.policy.catalogue import RULES
+from rbuild.policy.model import Level
+from rbuild.policy.rule import Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a policy can set of a rule."""
+
+    name: str
+    default: object
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A rule, in words. `checked` says when it can be checked; `more` is where more is said."""
+
+    id: str
+    name: str
+    level: Level
+    checked: str
+    title: str
+    why: str
+    example: str
+    fix: str
+    settings: tuple[Setting, ...] = ()
+    more: str | None = None
+
+
+def described(rule: str) -> Described | None:
+    """A rule by its id; None for one that nobody here knows, such as a project's own."""
+    found = RULES.get(rule)
+    return _ours(found) if found else None
+
+
+def all_described() -> Iterator[Described]:
+    """Every rule, by id."""
+    for rule in RULES.values():
+        yield _ours(rule)
+
+
+def rule_ids() -> tuple[str, ...]:
+    """The ids of every rule."""
+    return tuple(RULES)
+
+
+def _ours(rule: Rule) -> Described:
+    return Described(
+        id=rule.id,
+        name=rule.name,
+        level=rule.level,
+        checked=rule.moment.said,
+        title=rule.title,
+        why=rule.why,
+        example=rule.example,
+        fix=rule.fix,
+        settings=settings_of(rule),
+    )
+
+
+def settings_of(rule: Rule) -> tuple[Setting, ...]:
+    """The settings of a rule with their defaults."""
+    schema = msgspec.json.schema_components([rule.settings])[1][rule.settings.__name__]
+    said: Mapping[str, Any] = schema.get("properties", {})
+    default = rule.settings()
+    return tuple(
+        Setting(name=name, default=getattr(default, name), description=said[name].get("description", ""))
+        for name in said
+    )
