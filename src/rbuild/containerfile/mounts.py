@@ -41,7 +41,7 @@ def mounts(containerfile: Containerfile, needed: Iterable[int]) -> tuple[Mount, 
         mount
         for index in sorted(needed)
         for instruction in containerfile.targets[index].instructions
-        for mount in _of(instruction.trigger or instruction)
+        for mount in of_instruction(instruction.trigger or instruction)
     )
 
 
@@ -50,14 +50,19 @@ def shares_a_cache(containerfile: Containerfile, needed: Iterable[int]) -> bool:
     found: set[str] = set()
     for index in needed:
         for instruction in containerfile.targets[index].instructions:
-            names = {mount.name for mount in _of(instruction.trigger or instruction) if mount.kind == "cache"}
+            names = {
+                mount.name
+                for mount in of_instruction(instruction.trigger or instruction)
+                if mount.kind == "cache"
+            }
             if found and names and (names & found or any("$" in name for name in names | found)):
                 return True
             found |= names
     return False
 
 
-def _of(instruction: Instruction) -> Iterable[Mount]:
+def of_instruction(instruction: Instruction) -> Iterable[Mount]:
+    """The mounts of one RUN; nothing for any other instruction."""
     if instruction.keyword != "RUN":
         return
     for flag in instruction.flags:

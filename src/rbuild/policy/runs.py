@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from rbuild.containerfile.expand import resolve, scopes
 from rbuild.containerfile.model import Instruction
 from rbuild.policy.facts import FileFacts
+from rbuild.policy.model import Violation
 from rbuild.policy.shell import Redirection, Simple, line_at, line_starts, read_script
 from rbuild.policy.wrappers import SHELLS, executed, is_shell, program, unwrap
 
@@ -117,6 +118,14 @@ class Run:
 
     def _assigned(self) -> dict[str, str]:
         return {name: value for one in self.commands for name, value in one.assignments}
+
+
+def about(
+    facts: FileFacts, command: Command, message: str, *, line: int | None = None, hint: str | None = None
+) -> Violation:
+    """A violation by a command, at its line or at the line of one of its words."""
+    text = " ".join(command.text.split())[:300]
+    return Violation(message=message, where=facts.at(line or command.line), text=text, hint=hint)
 
 
 def runs(facts: FileFacts) -> tuple[Run, ...]:

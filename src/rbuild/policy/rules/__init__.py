@@ -6,20 +6,30 @@ from rbuild.policy import meta
 from rbuild.policy.rule import Rule
 from rbuild.policy.rules import (
     bases,
+    chance,
     commands,
     delivery,
+    downloads,
     leftovers,
     licences,
+    pins,
     privileges,
     secretfiles,
     secrettext,
     serving,
+    sources,
+    upgrades,
     users,
 )
 
 GROUPS: tuple[tuple[Rule, ...], ...] = (
     meta.RULES,
     bases.RULES,
+    downloads.RULES,
+    upgrades.RULES,
+    pins.RULES,
+    chance.RULES,
+    sources.RULES,
     users.RULES,
     commands.RULES,
     privileges.RULES,
