@@ -298,10 +298,13 @@ def _npm(facts: FileFacts, _: Settings) -> Iterable[Violation]:
                     yield about(facts, command, said, hint="yarn install --immutable")
             elif command.name == "yarn" and operands[:2] and verb == "global":
                 yield from _npm_packages(facts, command, operands[2:])
-            elif (command.name, verb) in (("pnpm", "install"), ("pnpm", "i")):
-                if len(operands) == 1 and not command.has("--frozen-lockfile"):
-                    said = "pnpm install may change its lock"
-                    yield about(facts, command, said, hint="add --frozen-lockfile")
+            elif command.name == "pnpm" and _changes_lock(command, len(operands), verb):
+                said = "pnpm install may change its lock"
+                yield about(facts, command, said, hint="add --frozen-lockfile")
+
+
+def _changes_lock(command: Command, operands: int, verb: str) -> bool:
+    return verb in ("install", "i") and operands == 1 and not command.has("--frozen-lockfile")
 
 
 def _npm_packages(facts: FileFacts, command: Command, operands: list[tuple[str, int]]) -> Iterator[Violation]:
