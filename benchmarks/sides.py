@@ -105,7 +105,7 @@ class Ours(Side):
         super().__init__(folder)
         self.project = folder / "project"
         self.project.mkdir()
-        for name in ("Containerfiles", "stages"):
+        for name in ("Containerfiles", "policies", "stages"):
             shutil.copytree(CHECKOUT / name, self.project / name)
         for name in ("rbuild.yaml", "rbuild.lock"):
             if (CHECKOUT / name).exists():

@@ -42,3 +42,6 @@ class Draft(Store):
 
     def log_path(self, project: str, stage: str) -> Path:
         return self._below.log_path(project, stage)
+
+    def notes(self, kind: str) -> Path:
+        return self._below.notes(kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from rbuild.image.config import Platform, read_config
 from rbuild.image.manifest import Descriptor, Manifest, read_manifest
 from rbuild.image.platforms import MAX_LIST, Listed, for_platform, is_list, read_list
 from rbuild.imagefiles import Folder
+from rbuild.podman import Podman
 from rbuild.reference import Reference
 from rbuild.skopeo import copy_to_folder, inspect, on_loopback, registry_source
 from rbuild.store import Store
@@ -64,14 +65,22 @@ def take_layout(folder: Path, tag: str | None, platform: str, store: Store) -> D
 
 
 def take_image(
-    reference: Reference, platform: str, store: Store, scratch: Path, env: Mapping[str, str]
+    reference: Reference,
+    platform: str,
+    store: Store,
+    scratch: Path,
+    podman: Podman,
+    admit: Callable[[Reference], None],
 ) -> Digest:
     """Copy an image from its registry into the store; gives the digest of its manifest.
 
     Of a list of images the one for `platform` is taken. `scratch` is an empty folder for temporary files.
+    `podman` says with which environment and policy skopeo works. `admit` is called with the image's own name
+    and digest before any layer is fetched; it raises for one that is not to be taken.
     Raises RbuildError when the registry does not answer, has no such image, or sends something else than it
     claims; what it sends beyond that is not kept.
     """
+    env = podman.env
     tls = on_loopback(reference)
     flag = ("--tls-verify=false",) if tls else ()
 
@@ -85,6 +94,7 @@ def take_image(
             data = inspect(registry_source(reference), *flag, env=env, hint=_REGISTRY_HINT)
             digest, data = _image(Digest.of(data), Platform.parse(platform), read, data)
         manifest = _checked(digest, data)
+        admit(Reference(reference.registry, reference.repository, digest=digest))
         target = scratch / "image"
         with at(Where(digest=str(digest))), store.space():
             copy_to_folder(
@@ -95,6 +105,7 @@ def take_image(
                 env=env,
                 hint=_REGISTRY_HINT,
                 most=sum(part.size for part in _parts(manifest)),
+                handed=podman.handed,
             )
         for part in _parts(manifest):
             with at(Where(digest=str(part.digest))), (target / part.digest.hex).open("rb") as blob:

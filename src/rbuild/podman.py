@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from rbuild.errors import RbuildError, Where
 from rbuild.process import Process, failure, run
+from rbuild.trustfiles import Handed
 
 _NO_SPACE = "no space left on device"
 _BROKEN = re.compile(r'locating item named "manifest" for image with ID "([0-9a-f]{64})"')
@@ -37,9 +38,14 @@ class Podman:
     command: tuple[str, ...] = ("podman",)
     place: str = ""  # how skopeo calls a storage that is not the user's own
     through: tuple[str, ...] = ()  # words before a sealed build's command, within Podman's user namespace
+    handed: Handed | None = None  # the policy that it judges by, where that is not the user's own
 
     def argv(self, *arguments: str) -> list[str]:
         return [*self.command, *arguments]
+
+    def judging(self, command: str, *arguments: str) -> list[str]:
+        """argv of a command that may meet an image of strangers, under the project's policy."""
+        return self.argv(command, *(self.handed.podman() if self.handed else ()), *arguments)
 
     def working_in(self, folder: Path) -> Podman:
         """The same, with its temporary files, which may be large, in `folder`."""
@@ -95,7 +101,7 @@ class Podman:
         An OCI configuration as Podman writes it has no HEALTHCHECK, ONBUILD and SHELL. Raises RbuildError
         at the end of the block if Podman failed.
         """
-        argv = self.argv("save", "--quiet", "--format", "docker-archive", image)
+        argv = self.judging("save", "--quiet", "--format", "docker-archive", image)
         process = Process(argv, env=self.env)
         try:
             yield process.stdout
@@ -166,7 +172,7 @@ class Build:
     secrets: Sequence[str] = ()  # where to find each, never its value
 
     def argv(self, podman: Podman) -> list[str]:
-        argv = podman.argv("build", "--file", str(self.containerfile), "--iidfile", str(self.image_id))
+        argv = podman.judging("build", "--file", str(self.containerfile), "--iidfile", str(self.image_id))
         # All images are there already, under names that no registry has.
         argv += ["--pull=never"]
         argv += ["--format", "docker"]

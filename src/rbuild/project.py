@@ -36,6 +36,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     substitutes: tuple[str, ...] = ()
     push: PushFile = PushFile()
+    trust: RelativePath | None = None
 
     def graph(self) -> StageGraph:
         """Which stage needs which."""
@@ -72,6 +73,7 @@ def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Pr
         version=file.version,
         substitutes=file.substitutes,
         push=file.push,
+        trust=file.trust,
     )
 
 

@@ -15,6 +15,7 @@ from rbuild.projectfile import PLACEHOLDER, Base, ProjectFile, Run, StageFile
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
 from rbuild.suggest import did_you_mean
+from rbuild.trust.policy import POLICY_FILE
 from rbuild.yamlfile import Document, Node, Scalar
 
 Kind = Literal["file", "directory", "outside"]
@@ -37,6 +38,8 @@ def check(file: ProjectFile, document: Document, exists: Exists) -> None:
     for at, registry in enumerate(file.substitutes):
         _check_registry(registry, document, "substitutes", at)
     _check_templates(file, document)
+    if file.trust is not None and _check_exists(file.trust, "directory", ("trust",), document, exists):
+        _check_exists(RelativePath.parse(f"{file.trust}/{POLICY_FILE}"), "file", ("trust",), document, exists)
     _check_platform(file.platform, document)
     _check_bases(file.bases, document, exists)
     stages = document.keys("stages")

@@ -6,7 +6,7 @@ The JSON Schema that editors complete from is made of these Structs; the descrip
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -212,6 +212,9 @@ class StageFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     run: Annotated[Run, Meta(description="How the stage is run.")] = Run()
 
 
+Attach = Literal["provenance", "cyclonedx", "spdx"]
+
+
 class PushFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `rbuild push` calls the images that it sends."""
 
@@ -229,6 +232,13 @@ class PushFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "any other needs `rbuild push --force` for that."
         ),
     ] = ("latest",)
+    attach: Annotated[
+        tuple[Attach, ...],
+        Meta(
+            description="What is published beside an image, as artifacts that refer to it: SLSA provenance, "
+            "and bills of materials as CycloneDX 1.6 or SPDX 2.3. [] is nothing."
+        ),
+    ] = ("provenance", "cyclonedx")
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -253,6 +263,13 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     push: Annotated[PushFile, Meta(description="What the images are called that `rbuild push` sends.")] = (
         PushFile()
     )
+    trust: Annotated[
+        RelativePath | None,
+        Meta(
+            description="The folder with the policy.json (containers-policy.json(5)) and registries.d by "
+            "which images from registries are taken: policies/trust. Without it the user's own policy holds."
+        ),
+    ] = None
     platform: Annotated[
         str, Meta(description="The platform that images are for: linux/amd64, linux/arm64, …")
     ] = DEFAULT_PLATFORM

@@ -12,16 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError
+from rbuild.errors import Exit, RbuildError, Where
 from rbuild.podman import Podman, podman_space
-from rbuild.process import Process, run
+from rbuild.process import Completed, Process, failure, run
 from rbuild.reference import Reference
 from rbuild.store import Store
+from rbuild.trustfiles import Handed
 
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?\Z")
 _INSPECT_SECONDS = 120.0
 _SILENT = 300.0  # seconds in which something has to come
 _MORE = 8 << 20  # bytes beside the blobs: the manifest, signatures
+_REJECTED = "Source image rejected"
+_SWITCHED_OFF = "sigstore disabled"  # Debian 12's own words
 _LONGEST_REASON = 500  # characters of what may be a stranger's words
 
 
@@ -66,19 +69,46 @@ def copy_to_folder(
     env: Mapping[str, str],
     hint: str,
     most: int | None = None,
+    handed: Handed | None = None,
 ) -> None:
     """Copy an image as it is into the new folder `target`: manifest.json, blobs by the hex of their digest.
 
-    Raises RbuildError, with that hint, when it cannot be had, and when nothing comes for five minutes, or
-    more than `most` bytes of blobs.
+    skopeo judges by the policy that is handed to it, else by the user's own. Raises RbuildError, with that
+    hint, when it cannot be had, and when nothing comes for five minutes, or more than `most` bytes of blobs.
     """
     # `dir:` keeps a manifest of any kind as it is; `oci:` would write Docker's anew, under another digest.
-    argv = ["skopeo", "--tmpdir", str(scratch), "copy", "--quiet", "--retry-times", "3", *options]
+    policy = handed.skopeo() if handed else []
+    argv = ["skopeo", *policy, "--tmpdir", str(scratch), "copy", "--quiet", "--retry-times", "3", *options]
     growth = _Growth(target, most)
     done = run([*argv, source, f"dir:{target}"], env=env, check=False, watch=growth.look)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise RbuildError(f"cannot fetch {source}: {_reason(said[0])}", hint=hint)
+        raise _refusal(done, source, handed) or RbuildError(
+            f"cannot fetch {source}: {_reason(said[0])}", hint=hint
+        )
+
+
+def _refusal(done: Completed, source: str, handed: Handed | None) -> RbuildError | None:
+    """The error for an image that skopeo's policy does not take; None: something else was wrong."""
+    said = _reason((done.stderr.strip().splitlines() or [""])[-1])
+    if _REJECTED not in done.stderr and _SWITCHED_OFF not in done.stderr:
+        return None
+    where = Where(file=str(handed.policy) if handed else "policy.json", url=source)
+    if _SWITCHED_OFF in done.stderr:
+        return RbuildError(
+            f"this host's skopeo does not verify signatures of sigstore, and the policy asks for one: {said}",
+            where=where,
+            hint="Debian 12 builds skopeo and Podman without them; those of Debian 13 verify. "
+            "Or take the image from a layout in the project (oci: under bases)",
+        )
+    hint = "the policy has to allow the image"
+    if not source.startswith("docker:"):
+        transport = source.partition(":")[0]
+        hint = (
+            f"what rbuild has checked goes to Podman by a layout: let the policy have "
+            f'"{transport}": {{"": [{{"type": "insecureAcceptAnything"}}]}} under transports'
+        )
+    return RbuildError(f"the policy refuses {source}: {said}", where=where, hint=hint, exit_code=Exit.FINDING)
 
 
 class _Growth:
@@ -134,8 +164,13 @@ def load_image(
             "size": len(manifest),
         }
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
-        argv = ["skopeo", "--tmpdir", str(scratch), "copy", "--quiet", "--preserve-digests", f"oci:{layout}"]
+        policy = podman.handed.skopeo() if podman.handed else []
+        argv = ["skopeo", *policy, "--tmpdir", str(scratch)]
+        argv += ["copy", "--quiet", "--preserve-digests", f"oci:{layout}"]
+        argv += [f"containers-storage:{podman.place}{name}"]
         with podman_space(podman), store.space():
-            run([*argv, f"containers-storage:{podman.place}{name}"], env=podman.env)
+            done = run(argv, env=podman.env, check=False)
+            if done.returncode != 0:
+                raise _refusal(done, f"oci:{layout}", podman.handed) or failure(done)
     finally:
         shutil.rmtree(layout)

@@ -3,6 +3,8 @@
     blobs/sha256/…   recorded responses and the parts of images, named by what they hold
     index.json       the images (OCI image-layout specification)
     cache/KIND/…     what can be computed again
+    origins/…        where fetched images came from (origins.py)
+    verifications/…  what was verified (verifications.py)
     logs/PROJECT/…   the full output of each build
     tmp/…            what is being written
 
@@ -340,6 +342,13 @@ class Store:
         with self.space():
             folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{stage}.log"
+
+    def notes(self, kind: str) -> Path:
+        """The folder of small files of one kind that are no blobs and cannot be computed again."""
+        folder = self.root / kind
+        with self.space():
+            folder.mkdir(exist_ok=True)
+        return folder
 
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:

@@ -108,6 +108,8 @@ def say_deliveries(found: Sequence[Delivery]) -> None:
         for one in image.attached:
             sent = f", {one.bytes_sent / 1e6:.1f} MB sent" if one.bytes_sent else ", there before"
             say(f"{'':{width}}    beside {one.artifact_type} ({one.blobs} blobs{sent})")
+        if image.signed:
+            say(f"{'':{width}}    signed")
 
 
 def say_pulled(found: Sequence[Pulled]) -> None:

@@ -20,6 +20,9 @@ def say_verifications(found: Sequence[Verification]) -> None:
         both = f"  locked {one.locked}, built {one.built}  differs in: {', '.join(one.differs)}"
         same = f"  {one.locked}" if one.verdict is Verdict.IDENTICAL else ""
         say(f"{one.stage:{width}}  {one.verdict.value}{both if one.differs else same}")
+        for place in one.attested:
+            if place.error is None:
+                say(f"{'':{width}}  attested beside {place.reference}{' (signed)' if place.signed else ''}")
         _say_trials(one.trials)
     for one in found:
         if one.comparison:

@@ -19,24 +19,25 @@ from registries import Registry, registry
 from worlds import World, make_world, project_file, remove_world
 
 from rbuild.digest import Digest
-from rbuild.image.artifact import Part, artifact, referrers_tag
-from rbuild.image.manifest import OCI_MANIFEST, Descriptor
+from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.provenance import PREDICATE_TYPE
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry as Client
-from rbuild.registry.referrers import attach
-from rbuild.signing.cosign import Attachment, attestation, signature
+from rbuild.registry.referrers import referrers
+from rbuild.signing.cosign import Attachment, signature
 from rbuild.signing.key import SigningKey
+from rbuild.statement import VERIFICATION_SUMMARY
 from rbuild.verbs.keygen import open_key
 
 Fetched = Callable[[str], subprocess.CompletedProcess[str]]
 TRUST = Path(__file__).parents[2] / "policies/trust"
+KINDS = {"provenance": "slsaprovenance1", "cyclonedx": "cyclonedx", "spdx": "spdxjson"}
 PASSWORD = {"COSIGN_PASSWORD": "sesam öffne dich"}
 
 
 @dataclass(frozen=True)
 class Signed:
-    """A project with two stages in a registry, the first of which is signed and attested."""
+    """A project with two stages in a registry, the first of which was pushed with a key."""
 
     world: World
     registry: Registry
@@ -44,7 +45,7 @@ class Signed:
     keys: Path  # the prefix
 
     def name(self, stage: str) -> str:
-        return f"{self.registry.host}/team/{stage}"
+        return f"{self.registry.host}/team/demo/{stage}"
 
     def at(self, stage: str) -> str:
         return f"{self.name(stage)}@{self.world.digests()[stage]}"
@@ -70,7 +71,7 @@ class Signed:
         )
 
     def upload(self, stage: str, attachment: Attachment) -> None:
-        repository = Client(self.registry.host, env=self.world.env).repository(f"team/{stage}")
+        repository = Client(self.registry.host, env=self.world.env).repository(f"team/demo/{stage}")
         for blob in attachment.blobs:
             repository.push_blob(Digest.of(blob), len(blob), partial(io.BytesIO, blob), lambda _: None)
         repository.put_manifest(attachment.tag, attachment.manifest, OCI_MANIFEST)
@@ -89,13 +90,10 @@ def signed() -> Iterator[Signed]:
     world.ok("keygen", "--output-key-prefix", str(folder / "team"), env=PASSWORD)
     with registry(folder) as running:
         made = Signed(world, running, debian_tool(folder / "tool", "cosign"), folder / "team")
-        for stage in stages:
-            made.copy(stage, f"{stage}:1")
-        key = made.key()
-        made.upload("one", signature(key, Reference.parse(made.at("one"))))
-        statement = world.ok("provenance", "one").stdout.rstrip("\n").encode()
-        digest = Digest.parse(world.digests()["one"])
-        made.upload("one", attestation(key, digest, statement, PREDICATE_TYPE))
+        kinds = [word for kind in KINDS for word in ("--attach", kind)]
+        key = ("--sign-key", str(folder / "team.key"))
+        world.ok("push", "one", "--to", f"{running.host}/team", "--tag", "1", *kinds, *key, env=PASSWORD)
+        world.ok("push", "two", "--to", f"{running.host}/team", "--tag", "1", "--attach", "none")
         yield made
     remove_world(world)
     shutil.rmtree(folder)
@@ -112,12 +110,65 @@ def test_cosign_verifies_what_is_signed_and_nothing_else(signed: Signed) -> None
     assert unsigned.returncode != 0 and "no signatures found" in unsigned.stderr
 
 
-def test_cosign_verifies_the_provenance(signed: Signed) -> None:
-    options = ("--insecure-ignore-tlog", "--allow-http-registry", "--type", "slsaprovenance1")
-    done = signed.run("verify-attestation", f"--key={signed.keys}.pub", *options, signed.at("one"))
+def attested(signed: Signed, kind: str) -> subprocess.CompletedProcess[str]:
+    options = ("--insecure-ignore-tlog", "--allow-http-registry", "--type", kind)
+    return signed.run("verify-attestation", f"--key={signed.keys}.pub", *options, signed.at("one"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cosign_verifies_what_is_said_of_an_image(signed: Signed, kind: str) -> None:
+    done = attested(signed, KINDS[kind])
     assert done.returncode == 0, done.stderr
-    payload = json.loads(base64.b64decode(json.loads(done.stdout)["payload"]))
-    assert payload == signed.world.json("provenance", "one")
+    statement = json.loads(base64.b64decode(json.loads(done.stdout)["payload"]))
+    assert statement["subject"][0]["digest"]["sha256"] == Digest.parse(signed.world.digests()["one"]).hex
+    if kind == "provenance":
+        assert statement == json.loads(signed.world.ok("provenance", "one").stdout)
+    else:
+        written = signed.world.ok("sbom", "one", "--format", kind).stdout
+        assert statement["predicate"] == json.loads(written)
+
+
+def test_a_changed_byte_of_what_is_said_is_noticed(signed: Signed) -> None:
+    repository = Client(signed.registry.host, env=signed.world.env).repository("team/demo/one")
+    tag = f"sha256-{Digest.parse(signed.world.digests()['one']).hex}.att"
+    found = repository.manifest(tag)
+    assert found is not None
+    manifest = json.loads(found.data)
+    changed = []
+    for layer in manifest["layers"]:
+        data = bytearray()
+        repository.pull_blob(Digest.parse(layer["digest"]), layer["size"], data.extend)
+        envelope = json.loads(data)
+        payload = base64.b64decode(envelope["payload"]).replace(b"demo/one", b"demo/onf")
+        envelope["payload"] = base64.b64encode(payload).decode()
+        blob = json.dumps(envelope).encode()
+        changed.append(blob)
+        layer |= {"digest": str(Digest.of(blob)), "size": len(blob)}
+    for blob in changed:
+        repository.push_blob(Digest.of(blob), len(blob), partial(io.BytesIO, blob), lambda _: None)
+    repository.put_manifest(tag, json.dumps(manifest).encode(), OCI_MANIFEST)
+    for kind in KINDS.values():
+        done = attested(signed, kind)
+        assert done.returncode != 0 and "accepted signatures do not match" in done.stderr, done.stderr
+    repository.put_manifest(tag, found.data, OCI_MANIFEST)
+    assert attested(signed, "slsaprovenance1").returncode == 0
+
+
+def test_cosign_verifies_a_verification(signed: Signed) -> None:
+    key = ("--sign-key", f"{signed.keys}.key")
+    to = ("--attest", "--to", f"{signed.registry.host}/team")
+    for _ in range(2):  # the newer one takes the place of the older one
+        (found,) = json.loads(signed.world.ok("verify", "one", *to, *key, "--json", env=PASSWORD).stdout)
+        assert found["verdict"] == "identical"
+        assert found["attested"] == [{"reference": signed.at("one"), "signed": True, "error": None}]
+        done = attested(signed, VERIFICATION_SUMMARY)
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stdout.splitlines()
+        statement = json.loads(base64.b64decode(json.loads(line)["payload"]))
+        assert statement["predicate"]["verificationResult"] == "PASSED"
+        assert statement["predicate"]["resourceUri"] == signed.at("one")
+        assert statement["predicate"]["timeVerified"] == found["kept"]["time"]
+    assert attested(signed, "cyclonedx").returncode == 0  # what others said stays
 
 
 def test_another_key_does_not_verify(signed: Signed, tmp_path: Path) -> None:
@@ -183,7 +234,7 @@ def policy(signed: Signed, tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text().replace("registry.example.org", signed.registry.host)
         assert signed.registry.host in text
-        target.write_text(text.replace("/etc/containers/keys/team.pub", f"{signed.keys}.pub"))
+        target.write_text(text.replace('"team.pub"', f'"{signed.keys}.pub"'))
     return home
 
 
@@ -244,29 +295,22 @@ def test_podman_refuses_an_unsigned_image(signed: Signed, policy: Path) -> None:
     assert done.returncode != 0 and "no signature exists" in done.stderr
 
 
-def test_a_bill_of_materials_refers_to_its_image(signed: Signed) -> None:
+def test_what_is_attached_refers_to_the_image(signed: Signed) -> None:
     """Debian's registry keeps no list of referrers: theirs is an index under a tag."""
-    repository = Client(signed.registry.host, env=signed.world.env).repository("team/one")
-    image = repository.manifest(signed.world.digests()["one"])
-    assert image is not None
-    subject = Descriptor(media_type=image.media_type, digest=image.digest, size=len(image.data))
-    kind = "application/vnd.cyclonedx+json"
-    document = signed.world.ok("sbom", "one").stdout.encode()
-    made = artifact(subject, kind, [Part.of(kind, document)])
-    for blob in made.blobs:
-        assert blob.data is not None
-        repository.push_blob(blob.digest, blob.size, partial(io.BytesIO, blob.data), lambda _: None)
-    assert attach(repository, image.digest, [made], missing=[made])
-    listed = json.loads(
-        subprocess.check_output(
-            [
-                "skopeo",
-                "inspect",
-                "--raw",
-                "--tls-verify=false",
-                f"docker://{signed.name('one')}:{referrers_tag(image.digest)}",
-            ]
+    repository = Client(signed.registry.host, env=signed.world.env).repository("team/demo/one")
+    listed = referrers(repository, Digest.parse(signed.world.digests()["one"]))
+    kinds = sorted(one.artifact_type for one in listed)
+    assert kinds == [
+        "application/spdx+json",
+        "application/vnd.cyclonedx+json",
+        "application/vnd.in-toto+json",
+    ]
+    (provenance,) = (one for one in listed if one.artifact_type == "application/vnd.in-toto+json")
+    assert provenance.annotations["in-toto.io/predicate-type"] == PREDICATE_TYPE
+    assert (
+        referrers(
+            Client(signed.registry.host, env=signed.world.env).repository("team/demo/two"),
+            Digest.parse(signed.world.digests()["two"]),
         )
+        == ()
     )
-    assert [one["digest"] for one in listed["manifests"]] == [str(made.digest)]
-    assert signed.verify(signed.at("one")).returncode == 0

@@ -28,7 +28,7 @@ from rbuild.lock import Lock, read_lock
 from rbuild.store import Store, store_root
 
 MNT = Path("/mnt")
-IRIS = ("rbuild.yaml", "rbuild.lock", "Containerfiles", "stages")
+IRIS = ("rbuild.yaml", "rbuild.lock", "Containerfiles", "policies", "stages")
 # Of stages that have no epoch in their lock: any, but always the same.
 EPOCH = "1700000000"
 

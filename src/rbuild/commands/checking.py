@@ -24,15 +24,18 @@ from rbuild.commands.app import (
     refuse_root,
     workspace_here,
 )
+from rbuild.commands.keys import opened_key
 from rbuild.commands.options import (
     Accept,
     Accepted,
     AsJson,
+    Insecure,
     Jobs,
     Offline,
     OutputFormat,
     Quiet,
     Report,
+    SignKey,
     Stages,
     complete_image,
 )
@@ -60,6 +63,17 @@ def verify(
     output_format: Annotated[
         OutputFormat, typer.Option("--output-format", help="What the result on stdout is written as.")
     ] = OutputFormat.TEXT,
+    attest: Annotated[
+        bool, typer.Option("--attest", help="Publish what was verified beside the image in its registry.")
+    ] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to", metavar="REGISTRY", help="Where the image is, for --attest; without it, the project's."
+        ),
+    ] = None,
+    sign_key: SignKey = None,
+    insecure: Insecure = None,
     offline: Offline = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
@@ -73,8 +87,16 @@ def verify(
 
     In CI, `--output-format junit` writes JUnit XML for build servers, and `--output-format github` annotates
     the lines of Containerfiles in a pull request.
+
+    The store keeps what was verified. With --attest it is published as well, as a SLSA verification summary;
+    --sign-key signs it.
     """
     from rbuild.verbs.verify import verify as verb
+
+    if not attest and (to or sign_key or insecure):
+        raise typer.BadParameter("--to, --sign-key and --insecure go with --attest")
+    if attest and offline:
+        raise typer.BadParameter("--attest asks a registry, so --offline does not go with it")
 
     if as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
         raise typer.BadParameter(f"--json does not go with --output-format {output_format.value}")
@@ -82,6 +104,18 @@ def verify(
     as_json = wanted is OutputFormat.JSON
     check_folder(report)
     workspace = workspace_here()
+    attesting = None
+    if attest:
+        from rbuild.verbs.attest import Attesting
+        from rbuild.verbs.attest import check as check_attesting
+
+        attesting = Attesting(
+            to=tuple(to or ()),
+            insecure=insecure or (),
+            key=opened_key(sign_key),
+            accepted=_accepted(accept),
+        )
+        check_attesting(workspace, attesting)
     with guarded(workspace, "verify", quiet=quiet, as_json=as_json) as shown:
         found = verb(
             workspace,
@@ -89,8 +123,13 @@ def verify(
             offline=offline,
             jobs=jobs_of(jobs),
             emit=shown.show,
+            now=datetime.now(UTC),
             varied=vary,
         )
+        if attesting:
+            from rbuild.verbs.attest import attest as publish
+
+            found = publish(workspace, found, attesting)
     if report:
         from rbuild.verifyout import stage_report
 
@@ -101,6 +140,11 @@ def verify(
             for problems in (one.problems, *(trial.problems for trial in one.trials)):
                 if problems:
                     print_error(RbuildError(problems), as_json=False)
+    errors = [place.error for one in found for place in one.attested if place.error]
+    for error in errors:
+        print_error(error, as_json=as_json)
+    if errors:
+        raise typer.Exit(Exit.CANNOT_TELL)
     _judge({verdict for one in found for verdict in one.verdicts}, accept)
 
 
@@ -200,8 +244,15 @@ def _judge(verdicts: Collection[Verdict], accept: Accepted | None) -> None:
     """Exit with what verdicts mean: 0 for identical, 2 where one could not tell, else 1."""
     from rbuild.compare.model import Verdict
 
-    good = {Verdict.IDENTICAL} | ({Verdict.SAME_CONTENT} if accept is Accepted.SAME_CONTENT else set())
     if Verdict.UNKNOWN in verdicts:
         raise typer.Exit(Exit.CANNOT_TELL)
-    if set(verdicts) - good:
+    if set(verdicts) - _accepted(accept):
         raise typer.Exit(Exit.FINDING)
+
+
+def _accepted(accept: Accepted | None) -> frozenset[Verdict]:
+    """The verdicts that are good."""
+    from rbuild.compare.model import Verdict
+
+    good = {Verdict.IDENTICAL} | ({Verdict.SAME_CONTENT} if accept is Accepted.SAME_CONTENT else set())
+    return frozenset(good)

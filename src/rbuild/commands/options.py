@@ -36,6 +36,11 @@ def complete_image(context: typer.Context, incomplete: str) -> list[str]:
     return [f"{lead}{stage}" for stage in stages] + sorted(files)[:_MOST_COMPLETED]
 
 
+def complete_kind(incomplete: str) -> list[str]:
+    """What can be attached to an image."""
+    return [one for one in ("provenance", "cyclonedx", "spdx", "none") if one.startswith(incomplete)]
+
+
 class OutputFormat(Enum):
     """How the result of `rbuild verify` is written."""
 
@@ -102,6 +107,12 @@ EffectiveTime = Annotated[
         "--effective-time",
         metavar="TIME",
         help="Judge waivers and ages by this time (2027-01-31, 2027-01-31T12:00:00Z), not by the clock.",
+    ),
+]
+SignKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--sign-key", metavar="FILE", dir_okay=False, help="Sign with this key, of rbuild keygen or cosign."
     ),
 ]
 Accept = Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,9 @@ import typer
 
 from rbuild import textout
 from rbuild.commands.app import app, chosen_stages, effective_time, guarded, workspace_here
-from rbuild.commands.options import AsJson, Insecure, NoLoad, Quiet, Stages
+from rbuild.commands.keys import key_password, opened_key
+from rbuild.commands.options import AsJson, Insecure, NoLoad, Quiet, SignKey, Stages, complete_kind
 from rbuild.console import print_error, screen
-from rbuild.errors import RbuildError
 
 
 @app.command("push")
@@ -34,6 +33,16 @@ def push(
     force: Annotated[
         bool, typer.Option("--force", help="Move tags that stand for another image, and are not to move.")
     ] = False,
+    sign_key: SignKey = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attach",
+            metavar="KIND",
+            help="What goes beside the image: provenance, cyclonedx, spdx, none; without it, the project's.",
+            autocompletion=complete_kind,
+        ),
+    ] = None,
     insecure: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,10 +56,15 @@ def push(
 
     What a registry has is not sent again. Tags come last, and are read back and compared with the lock.
     A template may have {stage}, {version} (the project's), {git} (the commit) and {input}.
+
+    With --sign-key, each image is signed as cosign does it, and so are its provenance and bill of materials.
+    The key's password is in COSIGN_PASSWORD, or is asked for.
     """
+    from rbuild.verbs.beside import chosen_kinds
     from rbuild.verbs.push import Request
     from rbuild.verbs.push import push as verb
 
+    kinds = chosen_kinds(attach) if attach else None
     workspace = workspace_here()
     request = Request(
         to=tuple(to or ()),
@@ -58,6 +72,8 @@ def push(
         force=force,
         insecure=tuple(insecure or ()),
         now=effective_time(),
+        attach=kinds,
+        sign_key=opened_key(sign_key),
     )
     with screen(quiet=quiet, as_json=as_json) as shown:
         found = verb(workspace, chosen_stages(workspace, stages), request, shown.show)
@@ -147,23 +163,8 @@ def keygen(
     from rbuild.jsonout import print_json
     from rbuild.verbs.keygen import keygen as verb
 
-    pair = verb(prefix, lambda: _key_password(new=True))
+    pair = verb(prefix, lambda: key_password(new=True))
     if as_json:
         print_json(pair)
     else:
         textout.say_keys(pair)
-
-
-def _key_password(*, new: bool = False) -> bytes:
-    """The password of a private key: COSIGN_PASSWORD, which may be empty, else what the user types."""
-    given = os.environ.get("COSIGN_PASSWORD")
-    if given is not None:
-        return os.fsencode(given)
-    if not sys.stdin.isatty():
-        raise RbuildError(
-            "the private key has a password, and there is no terminal to ask for it",
-            hint="set COSIGN_PASSWORD",
-        )
-    prompt = "Password of the private key"
-    typed: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True)
-    return typed.encode()

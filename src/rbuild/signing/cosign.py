@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -22,6 +22,7 @@ from rbuild.signing.key import SigningKey
 
 SIGNATURE = "dev.cosignproject.cosign/signature"
 PREDICATE_TYPE = "predicateType"
+SIGNER = "rbuild.signer"  # whose attestation it is; a note for who replaces it, of no weight in verifying
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 
@@ -38,7 +39,9 @@ class Attachment:
     blobs: tuple[bytes, ...] = field(repr=False)
 
 
-class _Layer(msgspec.Struct, frozen=True, rename="camel"):
+class Layer(msgspec.Struct, frozen=True, rename="camel"):
+    """A signature or attestation, as the manifest lists it."""
+
     media_type: str
     digest: str
     size: int
@@ -46,7 +49,7 @@ class _Layer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
-    layers: list[_Layer]
+    layers: list[Layer]
 
 
 def signature_tag(digest: Digest) -> str:
@@ -95,19 +98,40 @@ def signature(key: SigningKey, reference: Reference, *, existing: bytes | None =
 def attestation(
     key: SigningKey, digest: Digest, statement: bytes, predicate_type: str, *, existing: bytes | None = None
 ) -> Attachment:
-    """Sign an in-toto statement on the image with this manifest digest; `existing` as for `signature`."""
+    """Sign an in-toto statement on the image with this manifest digest; `existing` as for `signature`.
+
+    It takes the place of what the same key has signed of that type before.
+    """
     signed = envelope(key, PAYLOAD_TYPE, statement)
-    layer = _layer(DSSE_ENVELOPE, signed, {SIGNATURE: "", PREDICATE_TYPE: predicate_type})
+    said = {SIGNATURE: "", PREDICATE_TYPE: predicate_type, SIGNER: str(key.fingerprint)}
+    layer = _layer(DSSE_ENVELOPE, signed, said)
     return _attachment(attestation_tag(digest), signed, layer, existing)
 
 
-def _layer(media_type: str, data: bytes, annotations: dict[str, str]) -> _Layer:
-    return _Layer(media_type, str(Digest.of(data)), len(data), annotations)
+def attestations(
+    key: SigningKey,
+    digest: Digest,
+    statements: Sequence[tuple[str, bytes]],
+    *,
+    existing: bytes | None = None,
+) -> Attachment:
+    """Sign several statements on an image, each with its predicate type; there has to be one."""
+    blobs: list[bytes] = []
+    for predicate_type, statement in statements:
+        made = attestation(key, digest, statement, predicate_type, existing=existing)
+        existing = made.manifest
+        blobs.append(made.blobs[1])
+    return replace(made, blobs=(made.blobs[0], *blobs))
 
 
-def _attachment(tag: str, blob: bytes, layer: _Layer, existing: bytes | None) -> Attachment:
-    layers = _layers(existing) if existing is not None else []
+def _layer(media_type: str, data: bytes, annotations: dict[str, str]) -> Layer:
+    return Layer(media_type, str(Digest.of(data)), len(data), annotations)
+
+
+def _attachment(tag: str, blob: bytes, layer: Layer, existing: bytes | None) -> Attachment:
+    layers = read_layers(existing) if existing is not None else []
     if layer not in layers:
+        layers = [one for one in layers if not _replaces(layer, one)]
         layers.append(layer)
     config = _config(layers)
     manifest = {
@@ -119,7 +143,16 @@ def _attachment(tag: str, blob: bytes, layer: _Layer, existing: bytes | None) ->
     return Attachment(tag=tag, manifest=canonical_json(manifest), blobs=(config, blob))
 
 
-def _layers(manifest: bytes) -> list[_Layer]:
+def _replaces(new: Layer, old: Layer) -> bool:
+    """Whether both are attestations of one key, of one type."""
+    marks = (PREDICATE_TYPE, SIGNER)
+    return SIGNER in new.annotations and all(
+        new.annotations.get(name) == old.annotations.get(name) for name in marks
+    )
+
+
+def read_layers(manifest: bytes) -> list[Layer]:
+    """What the manifest of signatures or attestations lists. Raises RbuildError for what is none."""
     what = "the manifest of the signatures"
     layers = typed(read_json(manifest, what, _MAX_MANIFEST), _Manifest, what).layers
     if len(layers) > _MAX_LAYERS:
@@ -129,7 +162,7 @@ def _layers(manifest: bytes) -> list[_Layer]:
     return layers
 
 
-def _config(layers: Sequence[_Layer]) -> bytes:
+def _config(layers: Sequence[Layer]) -> bytes:
     """The configuration of an image that never runs, with what readers of images insist on."""
     return canonical_json(
         {

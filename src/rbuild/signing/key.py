@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from rbuild.digest import Digest
 from rbuild.errors import RbuildError
 
 _CURVE = ec.SECP256R1
@@ -51,6 +52,11 @@ class SigningKey:
     def public_pem(self) -> bytes:
         """The public key, as a cosign.pub file has it."""
         return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def fingerprint(self) -> Digest:
+        """What tells the public key from others."""
+        return Digest.of(self.public_pem())
 
     def sign(self, data: bytes) -> bytes:
         """The signature of `data` in DER; the same for the same data (RFC 6979), so that pushes repeat."""

@@ -21,6 +21,7 @@ from rbuild.project import PROJECT_FILE
 from rbuild.projectfile import Base
 from rbuild.reference import Reference
 from rbuild.store import CorruptBlob, MissingBlob
+from rbuild.verbs.admission import Admission
 from rbuild.verbs.canonicalise import ReadyBase, debian_image, index_of
 from rbuild.verbs.workspace import Workspace
 
@@ -37,6 +38,7 @@ class Bases:
         self._fetch = fetch
         self._offline = offline
         self._epoch = epoch
+        self._admission = Admission(workspace, offline=offline)
 
     def lock(self, key: str) -> BaseLock:
         """Pin a base anew, from the network. Raises RbuildError when it cannot be had."""
@@ -60,7 +62,11 @@ class Bases:
         """Have every blob of a locked base in the store. Raises RbuildError when one cannot be had."""
         store = self._workspace.store
         try:
-            return self._stored(key, lock.digest)
+            held = self._stored(key, lock.digest)
+            if lock.image is None or self._admission.admit_base(
+                _pinned(Reference.parse(lock.image), lock.digest)
+            ):
+                return held
         except MissingBlob:
             pass
         if lock.debian:
@@ -104,8 +110,18 @@ class Bases:
 
     def _fetch_image(self, reference: Reference) -> Digest:
         workspace = self._workspace
+        taken_by: str | None = None
+
+        def admit(image: Reference) -> None:
+            nonlocal taken_by
+            taken_by = self._admission.admit(image, judged_again=True)
+
         with workspace.store.scratch("base-") as scratch:
-            return take_image(reference, workspace.project.platform, workspace.store, scratch, workspace.env)
+            found = take_image(
+                reference, workspace.project.platform, workspace.store, scratch, workspace.podman, admit
+            )
+        self._admission.note(_pinned(reference, found), taken_by)
+        return found
 
     def _fetch_layout(self, folder: str, tag: str | None) -> Digest:
         workspace = self._workspace
@@ -212,3 +228,7 @@ class Bases:
             store.discard(package.sha256)
             return False
         return True
+
+
+def _pinned(reference: Reference, digest: Digest) -> Reference:
+    return Reference(reference.registry, reference.repository, digest=digest)

@@ -241,6 +241,7 @@ def _open_remote(operand: Operand, desk: Desk) -> Image:
                 env=desk.podman.env,
                 hint=hint,
                 most=size + manifest.config.size,
+                handed=desk.podman.handed,
             )
 
     blobs = _Later(desk.scratch, fetch)
@@ -272,7 +273,14 @@ def _open_storage(operand: Operand, desk: Desk) -> Image:
     def unpack(folder: Path) -> None:
         desk.emit(Note(text=f"unpacking {operand.text}"))
         with desk.store.space():
-            copy_to_folder(source, target=folder, scratch=desk.scratch, env=podman.env, hint=hint)
+            copy_to_folder(
+                source,
+                target=folder,
+                scratch=desk.scratch,
+                env=podman.env,
+                hint=hint,
+                handed=podman.handed,
+            )
 
     layers = _Later(desk.scratch, unpack)
     return Image(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rbuild.destination import fill, placeholders, shortened
 from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.image.artifact import Artifact
-from rbuild.image.manifest import Manifest, read_manifest
+from rbuild.image.manifest import Descriptor, Manifest, read_manifest
 from rbuild.lock import Lock, StageLock
 from rbuild.process import run
+from rbuild.projectfile import Attach
 from rbuild.reference import Reference
 from rbuild.store import Blob, MissingBlob
 from rbuild.verbs.assessment import Assessment, assess, detailed, in_store
+from rbuild.verbs.beside import Document, documents
 from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
 
@@ -34,7 +36,8 @@ class Parcel:
     `source` is what it was made of, `locked` what `lock` has of it.
 
     A tag that is not `moving` must not leave another image. `attachments` are published beside the image, and
-    refer to it: they are functions of it, so that a second push has nothing to send.
+    refer to it: they are functions of it, so that a second push has nothing to send. `documents` are those of
+    them that whoever signs the image vouches for.
     """
 
     stage: str
@@ -49,10 +52,16 @@ class Parcel:
     tags: tuple[str, ...]
     moving: frozenset[str]
     attachments: tuple[Artifact, ...] = ()
+    documents: tuple[Document, ...] = ()
 
 
-def pack(workspace: Workspace, stages: Sequence[str], tags: Sequence[str] | None) -> tuple[Parcel, ...]:
-    """The images of `stages`, with tags made of templates (None: the project's).
+def pack(
+    workspace: Workspace,
+    stages: Sequence[str],
+    tags: Sequence[str] | None,
+    attach: Sequence[Attach] | None = None,
+) -> tuple[Parcel, ...]:
+    """The images of `stages`, with tags made of templates, and what is attached (None: the project's).
 
     Raises RbuildError with all that is in the way: stages whose lock is stale (exit code 1), an image that is
     not whole in the store, a template that can be no tag, `{git}` where the checkout is not clean.
@@ -69,10 +78,12 @@ def pack(workspace: Workspace, stages: Sequence[str], tags: Sequence[str] | None
         raise RbuildError(absent)
     templates = tuple(tags) if tags is not None else workspace.project.push.tags
     values = _values(workspace, templates)
-    return tuple(
+    kinds = tuple(attach) if attach is not None else workspace.project.push.attach
+    made = (
         _parcel(workspace, lock, assessed[name].source, one, templates, values)
         for name, one in locked.items()
     )
+    return tuple(_beside(workspace, lock, parcel, kinds) for parcel in made)
 
 
 def _stale(workspace: Workspace, one: Assessment) -> Iterable[Problem]:
@@ -131,6 +142,14 @@ def _parcel(
             tag for template, tag in named.items() if template in workspace.project.push.moving_tags
         ),
     )
+
+
+def _beside(workspace: Workspace, lock: Lock, parcel: Parcel, kinds: Sequence[Attach]) -> Parcel:
+    """A parcel with what is published beside it."""
+    found = documents(workspace, lock, parcel.stage, kinds)
+    subject = Descriptor(media_type=parcel.media_type, digest=parcel.digest, size=len(parcel.manifest))
+    attachments = (*parcel.attachments, *(one.artifact(subject) for one in found))
+    return replace(parcel, documents=found, attachments=attachments)
 
 
 def _bases(workspace: Workspace, lock: Lock, locked: StageLock) -> Iterable[BaseLayers]:

@@ -18,6 +18,7 @@ from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, StageDone, StageStarted
 from rbuild.image.form import NEWEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
+from rbuild.origins import forget_origin
 from rbuild.podman import Podman
 from rbuild.podman_storage import builder
 from rbuild.process import end_all
@@ -239,6 +240,7 @@ class Pipeline:
                     previous=locked if locked and locked.image != built.image else None,
                     store=self._workspace.store,
                 )
+            forget_origin(self._workspace.store, built.image.manifest)
             self._update(stage=name, built=built)
             locked = built
         elif self._gate and locked and state != "up to date":

@@ -14,6 +14,7 @@ from rbuild.events import Emit, Note
 from rbuild.lock import ImageLock, Lock
 from rbuild.project import PROJECT_FILE
 from rbuild.registry.patience import Limits
+from rbuild.verbs.admission import Admission
 from rbuild.verbs.assessment import in_store
 from rbuild.verbs.gating import open_gate
 from rbuild.verbs.loading import load_locked, name_locked
@@ -60,6 +61,7 @@ def pull(
     held = read_sources(workspace, stages) if gate else {}
     places = _places(workspace, sources)
     substitutes = Substitutes(workspace, places, insecure=insecure, limits=Limits(), emit=emit)
+    admission = Admission(workspace, insecure=insecure)
     loaded = workspace.podman.digests() if load else {}
     try:
         return tuple(
@@ -68,6 +70,7 @@ def pull(
                 name,
                 image,
                 substitutes,
+                admission,
                 load and str(image.manifest) not in loaded.get(workspace.image_name(name), ()),
                 partial(gate.locked, held[name], lock, lock.stages[name]) if gate else None,
                 emit,
@@ -76,6 +79,7 @@ def pull(
         )
     finally:
         substitutes.close()
+        admission.close()
 
 
 def _locked(workspace: Workspace, stages: Collection[str]) -> tuple[Lock, dict[str, ImageLock]]:
@@ -112,6 +116,7 @@ def _pull(
     name: str,
     image: ImageLock,
     substitutes: Substitutes,
+    admission: Admission,
     load: bool,
     hold: Callable[[], None] | None,
     emit: Emit,
@@ -120,11 +125,14 @@ def _pull(
         for digest in damaged(workspace, image):
             emit(Note(stage=name, text=f"{digest} was damaged in the store; fetching it", level="warning"))
         pulled = Pulled(stage=name, digest=image.manifest)
-        if not in_store(workspace, image):
+        if in_store(workspace, image):
+            admission.admit_fetched(image.manifest)
+        else:
             emit(Note(stage=name, text=f"asking {substitutes}"))
             found = substitutes.search(name, image)
             if found.fetched is None:
-                return Pulled(stage=name, digest=image.manifest, error=RbuildError(found.problems))
+                error = RbuildError(found.problems, exit_code=found.exit_code)
+                return Pulled(stage=name, digest=image.manifest, error=error)
             for problem in found.problems:
                 emit(Note(stage=name, text=str(problem), level="warning"))
             pulled = Pulled(

@@ -21,12 +21,16 @@ from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit, Progress, StageDone
 from rbuild.image.artifact import Artifact, Part
 from rbuild.project import PROJECT_FILE
+from rbuild.projectfile import Attach
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry
+from rbuild.registry.cosigned import put_signed
 from rbuild.registry.delivery import Arrivals, Consignment, Means, deliver
 from rbuild.registry.patience import Limits
 from rbuild.registry.referrers import attach
 from rbuild.registry.workers import in_parallel
+from rbuild.signing.cosign import Attachment, attestation_tag, attestations, signature, signature_tag
+from rbuild.signing.key import SigningKey
 from rbuild.store import Blob, MissingBlob
 from rbuild.verbs.gating import open_gate
 from rbuild.verbs.parcels import Parcel, pack
@@ -40,7 +44,9 @@ class Request:
     """What is asked of a push: where to (none: the project's registry), which tags (None: the project's).
 
     `force` moves tags that are not listed as moving; `insecure` names registries that need no TLS. `now`
-    (UTC) is the time by which waivers end; without it, no policy is asked.
+    (UTC) is the time by which waivers end; without it, no policy is asked. `attach` is what is published
+    beside the images (None: what the project says); with `sign_key`, the images and what is said of them are
+    signed.
     """
 
     to: tuple[str, ...] = ()
@@ -49,6 +55,8 @@ class Request:
     insecure: tuple[str, ...] = ()
     limits: Limits = _LIMITS
     now: datetime | None = None
+    attach: tuple[Attach, ...] | None = None
+    sign_key: SigningKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +81,7 @@ class Pushed:
     mounted: int
     skipped: int
     attached: tuple[Attached, ...] = ()
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +106,7 @@ def push(workspace: Workspace, stages: Collection[str], request: Request, emit: 
 
     A stage that policies refuse stays here, and the others go.
     """
-    hosts = _destinations(workspace, request)
+    hosts = destinations(workspace, request.to)
     for insecure in request.insecure:
         _check_insecure(insecure, hosts)
     open_to_all = {insecure.partition("/")[0] for insecure in request.insecure}
@@ -106,12 +115,13 @@ def push(workspace: Workspace, stages: Collection[str], request: Request, emit: 
         host: {stage: [one.repository(workspace.project.name, stage) for one in ways] for stage in stages}
         for host, ways in hosts.items()
     }
-    parcels, stopped = _held(workspace, pack(workspace, tuple(stages), request.tags), names, request, emit)
+    packed = pack(workspace, tuple(stages), request.tags, request.attach)
+    parcels, stopped = _held(workspace, packed, names, request, emit)
     errands = []
     for host, repositories in names.items():
         registry = Registry(host, insecure=host in open_to_all, env=workspace.env, limits=request.limits)
         images = [_Image(parcel, where) for parcel in parcels for where in repositories[parcel.stage]]
-        errands.append(_Errand(workspace, registry, images, request.force, emit))
+        errands.append(_Errand(workspace, registry, images, request, emit))
     refused: list[Problem] = []
     ready: list[_Errand] = []
     done: dict[str, Delivery] = {}
@@ -145,10 +155,11 @@ def _held(
     from rbuild.verbs.gate import Destined
 
     refused: dict[str, RbuildError] = {}
+    signed = request.sign_key is not None
     for parcel in parcels:
         places = [place for repositories in names.values() for place in repositories[parcel.stage]]
         destined = [
-            Destined(repository=place, tags=parcel.tags, moving=parcel.moving, signed=False)
+            Destined(repository=place, tags=parcel.tags, moving=parcel.moving, signed=signed)
             for place in places
         ]
         try:
@@ -174,13 +185,14 @@ class _Errand:
     """All images that go to one registry."""
 
     def __init__(
-        self, workspace: Workspace, registry: Registry, images: Sequence[_Image], force: bool, emit: Emit
+        self, workspace: Workspace, registry: Registry, images: Sequence[_Image], request: Request, emit: Emit
     ) -> None:
         self.host = registry.host
         self._workspace = workspace
         self._registry = registry
         self._images = images
-        self._force = force
+        self._force = request.force
+        self._key = request.sign_key
         self._emit = emit
         self._standing: dict[tuple[str, str], Digest | None] = {}  # by repository and tag
         self._new: dict[str, list[Artifact]] = {}  # by repository: artifacts that it has not
@@ -212,10 +224,13 @@ class _Errand:
             arrivals = deliver(self._registry, self._consignments(), self._opened, self._told)
             in_parallel([partial(self._put_manifest, image) for image in self._images])
             in_parallel([partial(self._attach, image) for image in self._images])
+            if self._key is not None:
+                in_parallel([partial(self._sign, image, self._key) for image in self._images])
             tagged = [(image, tag) for image in self._images for tag in image.parcel.tags]
             in_parallel([partial(self._put_tag, image, tag) for image, tag in tagged])
             in_parallel([partial(self._read_back, image) for image in self._images])
-            pushed = tuple(_pushed(image, arrivals) for image in self._images)
+            signed = self._key is not None
+            pushed = tuple(_pushed(image, arrivals, signed=signed) for image in self._images)
         except RbuildError as failure:
             error = failure
         for stage, digest in {image.parcel.stage: image.parcel.digest for image in self._images}.items():
@@ -275,6 +290,19 @@ class _Errand:
         if attach(repository, image.parcel.digest, artifacts, missing=missing):
             self._listed.add(image.repository)
 
+    def _sign(self, image: _Image, key: SigningKey) -> None:
+        """Sign the image, and all that is said of it; before its tags, which people verify by."""
+        repository, digest = self._registry.repository(image.repository), image.parcel.digest
+        named = image.where.at(digest)
+        put_signed(repository, signature_tag(digest), lambda there: signature(key, named, existing=there))
+        said = [(one.predicate_type, one.statement()) for one in image.parcel.documents]
+
+        def attested(there: bytes | None) -> Attachment:
+            return attestations(key, digest, said, existing=there)
+
+        if said:
+            put_signed(repository, attestation_tag(digest), attested)
+
     def _put_tag(self, image: _Image, tag: str) -> None:
         if self._standing[image.repository, tag] != image.parcel.digest:
             repository = self._registry.repository(image.repository)
@@ -325,7 +353,7 @@ def _attached(image: _Image, one: Artifact, arrivals: Arrivals) -> Attached:
     )
 
 
-def _pushed(image: _Image, arrivals: Arrivals) -> Pushed:
+def _pushed(image: _Image, arrivals: Arrivals, *, signed: bool) -> Pushed:
     mine = [arrivals[image.repository, blob.digest] for blob in image.parcel.blobs]
     means = [one.means for one in mine]
     return Pushed(
@@ -337,6 +365,7 @@ def _pushed(image: _Image, arrivals: Arrivals) -> Pushed:
         mounted=means.count(Means.MOUNTED),
         skipped=means.count(Means.SKIPPED),
         attached=tuple(_attached(image, one, arrivals) for one in image.parcel.attachments),
+        signed=signed,
     )
 
 
@@ -348,9 +377,12 @@ def _would_move(image: _Image, tag: str, digest: Digest | None) -> Problem:
     )
 
 
-def _destinations(workspace: Workspace, request: Request) -> Mapping[str, list[Destination]]:
-    """Where the images go, by registry."""
-    texts = request.to or ((workspace.project.registry,) if workspace.project.registry else ())
+def destinations(workspace: Workspace, to: Sequence[str]) -> Mapping[str, list[Destination]]:
+    """Where images go, by registry: to what is named, else to the project's registry.
+
+    Raises RbuildError for a name that is none, and where nobody says where to.
+    """
+    texts = to or ((workspace.project.registry,) if workspace.project.registry else ())
     if not texts:
         raise RbuildError(
             "nobody says where to",

@@ -47,9 +47,10 @@ def run_stages(
 ) -> tuple[StageRun, ...]:
     """Run stages in the order of their needs, each in a container of its locked image.
 
-    A stage whose files changed since still runs in the locked image, with a warning. Raises RbuildError for
-    the first that fails: its exit code, its last lines, its log. Its outputs are then as they were before.
-    Nothing runs if the project's policies, by the time `now` (UTC), refuse one of the stages.
+    A stage whose files changed since still runs in the locked image, with a warning. An image that was
+    fetched must be one that the trust policy takes. Raises RbuildError for the first that fails: its exit
+    code, its last lines, its log. Its outputs are then as they were before. Nothing runs if the project's
+    policies, by the time `now` (UTC), refuse one of the stages.
     """
     lock = read_lock(workspace)
     wanted = set(stages)
@@ -57,6 +58,7 @@ def run_stages(
     locked = _locked(lock, order)
     _warn_of_changes(workspace, lock, order, emit)
     _hold_to_policies(workspace, lock, locked, now, emit)
+    _check_origins(workspace, [locked[name] for name in order])
     _clear_remains(workspace, order)
     _check_inputs(workspace, order)
     return tuple(_run_stage(workspace, name, locked[name], emit) for name in order)
@@ -65,6 +67,7 @@ def run_stages(
 def shell(workspace: Workspace, stage: str, command: Sequence[str], *, terminal: bool) -> None:
     """Become a container of a stage's locked image, with a shell or `command` in it. Does not return."""
     locked = _locked(read_lock(workspace), [stage])[stage]
+    _check_origins(workspace, [locked])
     argv = [*_container(workspace, f"rbuild-shell-{os.getpid()}"), "--interactive"]
     if terminal:
         argv += ["--tty"]
@@ -81,6 +84,18 @@ def _locked(lock: Lock | None, names: Collection[str]) -> dict[str, StageLock]:
             f"{stages} never built", where=Where(file=LOCK_FILE), hint=f"rbuild build {' '.join(missing)}"
         )
     return locked
+
+
+def _check_origins(workspace: Workspace, locked: Sequence[StageLock]) -> None:
+    """Hold images that were fetched against the trust policy, unless it has taken them already."""
+    from rbuild.verbs.admission import Admission
+
+    admission = Admission(workspace)
+    try:
+        for one in locked:
+            admission.admit_fetched(one.image.manifest)
+    finally:
+        admission.close()
 
 
 def _warn_of_changes(workspace: Workspace, lock: Lock | None, order: Sequence[str], emit: Emit) -> None:
@@ -134,7 +149,7 @@ def _image(workspace: Workspace, name: str, locked: StageLock) -> str:
 
 def _container(workspace: Workspace, name: str) -> list[str]:
     """`podman run` of a container that reads its image and its inputs, and writes its outputs."""
-    argv = workspace.podman.argv("run", "--rm", "--name", name, "--pull", "never")
+    argv = workspace.podman.judging("run", "--rm", "--name", name, "--pull", "never")
     argv += ["--read-only", "--tmpfs", "/tmp:rw,mode=1777"]
     argv += ["--network", "none"]
     argv += ["--cap-drop", "all", "--security-opt", "no-new-privileges"]

@@ -10,15 +10,17 @@ from typing import Final
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
-from rbuild.errors import Problem, RbuildError, Where, at
+from rbuild.errors import Exit, Problem, RbuildError, Where, at
 from rbuild.events import Emit, Progress
 from rbuild.image.manifest import OCI_MANIFEST, read_manifest
 from rbuild.lock import ImageLock
+from rbuild.reference import Reference
 from rbuild.registry.client import Registry
 from rbuild.registry.patience import GaveUp, Limits
 from rbuild.registry.repository import Repository
 from rbuild.registry.workers import in_parallel
 from rbuild.store import Blob
+from rbuild.verbs.admission import Admission
 from rbuild.verbs.workspace import LOCK_FILE, Workspace
 
 # A build does without a registry that keeps it waiting.
@@ -37,10 +39,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What came of asking registries for an image; the problems are of those that did not give it."""
+    """What came of asking registries for an image; the problems are of those that did not give it.
+
+    The exit code is 1 where each of them has the image, and the policy refuses it.
+    """
 
     fetched: Fetched | None
     problems: tuple[Problem, ...]
+    exit_code: Exit = Exit.CANNOT_TELL
 
 
 class Substitutes:
@@ -67,6 +73,7 @@ class Substitutes:
         self._registries: dict[str, Registry] = {}
         self._silent: dict[str, Problem] = {}  # registries that did not answer are not asked again
         self._fetching = threading.Lock()
+        self._admission = Admission(workspace, insecure=insecure, limits=limits)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._places))
@@ -74,10 +81,12 @@ class Substitutes:
     def search(self, stage: str, image: ImageLock) -> Search:
         """Fetch what the store lacks of the image of `stage` from the first registry that has it."""
         problems: list[Problem] = []
+        codes = set()
         with self._fetching:
             for place in self._places:
                 if silent := self._silent.get(place.registry):
                     problems.append(silent)
+                    codes.add(Exit.CANNOT_TELL)
                     continue
                 try:
                     return Search(self._fetch(place, stage, image), tuple(problems))
@@ -85,12 +94,14 @@ class Substitutes:
                     if self._workspace.store.closed:
                         raise
                     problems += error.problems
+                    codes.add(error.exit_code)
                     if isinstance(error.__cause__, GaveUp):
                         self._silent[place.registry] = error.problems[0]
-        return Search(None, tuple(problems))
+        return Search(None, tuple(problems), max(codes, default=Exit.CANNOT_TELL))
 
     def close(self) -> None:
         """End every wait of every thread."""
+        self._admission.close()
         for registry in list(self._registries.values()):
             registry.close()
 
@@ -106,10 +117,13 @@ class Substitutes:
                 hint=f"rbuild push {stage} --to {place}, where the image is",
             )
         blobs = _blobs(found.data, stage, image)
+        pinned = Reference(reference.registry, reference.repository, digest=image.manifest)
+        taken_by = self._admission.admit(pinned, repository=repository)
         missing = [blob for blob in blobs if not store.has(blob.digest, blob.size)]
         progress = _Progress(f"fetching {stage} from {place}", sum(blob.size for blob in missing), self._emit)
         largest = sorted(missing, key=lambda blob: -blob.size)
         in_parallel([partial(self._bring, repository, blob, progress) for blob in largest])
+        self._admission.note(pinned, taken_by)  # before the image is whole, so that none is without its note
         if not store.has(image.manifest):
             missing.append(store.put(found.data))  # last: what it names is there
         return Fetched(registry=str(place), blobs=len(missing), size=sum(blob.size for blob in missing))

@@ -6,17 +6,21 @@ import platform
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from rbuild import __version__
 from rbuild.compare.model import Comparison, Verdict
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit
 from rbuild.lock import ImageLock, Lock
+from rbuild.reference import Reference
 from rbuild.store import MissingBlob, Store
 from rbuild.verbs.assessment import Assessment, assess, detailed
 from rbuild.verbs.trial import Effect, Trial
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, read_lock
+from rbuild.verifications import VerificationNote, note_verification
 
 if TYPE_CHECKING:
     from rbuild.verbs.pipeline import Rebuilt
@@ -26,11 +30,21 @@ _MOST_CHANGES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """That a verification is published beside the image at `reference`; with an error, that it is not."""
+
+    reference: Reference
+    signed: bool
+    error: RbuildError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """A stage held against the lock, `seconds` the time that its build took.
 
     `differs` names parts, and `comparison` holds the locked image against the built one; without it, `note`
-    says why there is none. `problems` say why nobody can tell. `trials` are of varied builds.
+    says why there is none. `problems` say why nobody can tell. `trials` are of varied builds. `kept` is what
+    the store keeps of it, `attested` where it was published.
     """
 
     stage: str
@@ -43,6 +57,8 @@ class Verification:
     problems: tuple[Problem, ...] = ()
     trials: tuple[Trial, ...] = ()
     seconds: float | None = None
+    kept: VerificationNote | None = None
+    attested: tuple[Attested, ...] = ()
 
     @property
     def verdicts(self) -> frozenset[Verdict]:
@@ -62,13 +78,15 @@ def verify(
     offline: bool,
     jobs: int,
     emit: Emit,
+    now: datetime,
     varied: bool = False,
 ) -> tuple[Verification, ...]:
     """Rebuild stages without any layer cache, in storage of their own, and compare with the lock.
 
     With `varied`, those that could be built are built again under one changed condition after the other.
     Nothing is recorded: an address that is not locked fails the stage. The user's images are not touched, and
-    nothing stays in the store but what was locked and had to be fetched.
+    nothing stays in the store but what was locked and had to be fetched, and a note on what was verified at
+    the time `now`.
     """
     lock = read_lock(workspace)
     assessed = assess(workspace, lock, stages)
@@ -77,7 +95,28 @@ def verify(
     if fitting:
         assert lock is not None
         found |= _rebuilt(workspace, lock, fitting, offline=offline, jobs=jobs, emit=emit, varied=varied)
+        found = {name: _kept(workspace, lock, one, now) for name, one in found.items()}
     return tuple(found[name] for name in assessed)
+
+
+def _kept(workspace: Workspace, lock: Lock, found: Verification, now: datetime) -> Verification:
+    """Note a verification in the store, where there was one."""
+    if found.locked is None or found.built is None:
+        return found
+    version = workspace.podman.version()
+    kept = VerificationNote(
+        project=workspace.project.name,
+        stage=found.stage,
+        input=str(lock.stages[found.stage].input),
+        image=str(found.locked),
+        built=str(found.built),
+        result=found.verdict.value,
+        time=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        rbuild=__version__,
+        podman=".".join(map(str, version)),
+    )
+    note_verification(workspace.store, kept)
+    return replace(found, kept=kept)
 
 
 def _stale(workspace: Workspace, name: str, assessed: Assessment) -> Verification:
@@ -122,9 +161,10 @@ def _rebuilt(
         }
         images = {name: one.image for name, one in outcome.stages.items() if isinstance(one.image, ImageLock)}
         if varied and images:
-            from rbuild.verbs.vary import Reference, vary
+            from rbuild.verbs.vary import Reference as Unvaried
+            from rbuild.verbs.vary import vary
 
-            reference = Reference(setting=setting, lock=lock, images=images, store=outcome.store, began=began)
+            reference = Unvaried(setting=setting, lock=lock, images=images, store=outcome.store, began=began)
             trials = vary(reference, compare, folder=scratch, emit=emit)
             found |= {name: replace(found[name], trials=each) for name, each in trials.items()}
     return found

@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rbuild import lock as lockfile
@@ -20,6 +20,7 @@ from rbuild.project import PROJECT_FILE, Project, load_project
 from rbuild.projectcheck import Kind
 from rbuild.projectfile import Base
 from rbuild.store import Store, store_root
+from rbuild.trustfiles import Trust, project_trust
 
 LOCK_FILE = "rbuild.lock"
 PRIVATE = ".rbuild"
@@ -35,6 +36,7 @@ class Workspace:
     store: Store
     podman: Podman
     env: Mapping[str, str]
+    trust: Trust | None = None  # the project's own; where it has none, the user's holds
 
     @property
     def lock_path(self) -> Path:
@@ -46,7 +48,10 @@ class Workspace:
 
 
 def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
-    """Open the project that `folder` is in. Raises RbuildError with all that is wrong in its rbuild.yaml."""
+    """Open the project that `folder` is in.
+
+    Raises RbuildError with all that is wrong in its rbuild.yaml, or in the trust policy that this names.
+    """
     root = project_root(folder)
     if root is None:
         raise RbuildError(
@@ -59,8 +64,11 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
     except OSError as error:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     project = load_project(text, exists=lambda path: _what_is_at(root, path))
+    trust = project_trust(root, str(project.trust)) if project.trust else None
     store, podman = open_store(env)
-    return Workspace(root=root, project=project, store=store, podman=podman, env=env)
+    if trust:
+        podman = replace(podman, handed=trust.handed(store))
+    return Workspace(root=root, project=project, store=store, podman=podman, env=env, trust=trust)
 
 
 def open_store(env: Mapping[str, str]) -> tuple[Store, Podman]:
