@@ -21,7 +21,8 @@ class Limits:
     tries: int = 6  # in a row that bring nothing further
     most_tries: int = 60
     connect: float = 15
-    read: float = 60
+    read: float = 60  # for the next bytes
+    least: int = 1 << 16  # bytes in as much time, of whoever sends some now and then
     backoff: float = 0.5
     longest: float = 20
     longest_asked: float = 120  # that a registry may ask for in Retry-After

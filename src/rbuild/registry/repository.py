@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urljoin
 
-import urllib3
-
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
 from rbuild.image.manifest import OCI_INDEX, OCI_MANIFEST
 from rbuild.registry.authorization import Authorizer
+from rbuild.registry.connections import Response
 from rbuild.registry.patience import GaveUp, Patience, Transient
 from rbuild.registry.transfer import Download, Upload
 from rbuild.registry.transport import Transport, body, finish, message
@@ -28,6 +27,7 @@ T = TypeVar("T")
 
 MAX_MANIFEST = 4 << 20
 _MAX_REDIRECTS = 5
+_STEP = 1 << 16  # bytes of a blob that count as getting on
 _MAX_PAGES = 1_000
 _MAX_REFERRER_PAGES = 16  # of up to MAX_MANIFEST bytes
 _ACCEPT = ", ".join(
@@ -105,14 +105,14 @@ class Repository:
         """
         upload = Upload(self, digest, size, opened, progress)
         with self._explained("upload a blob", digest):
-            self._patience.persist(upload.advance, progressed=lambda: upload.confirmed)
+            self._patience.persist(upload.advance, progressed=lambda: upload.confirmed // _STEP)
         return upload.sent
 
     def pull_blob(self, digest: Digest, size: int, write: Callable[[bytes], object]) -> None:
         """Download a blob into `write`, in pieces; exactly `size` bytes, whose digest was compared."""
         download = Download(self, digest, size, write)
         with self._explained("download a blob", digest):
-            self._patience.persist(download.advance, progressed=lambda: download.taken)
+            self._patience.persist(download.advance, progressed=lambda: download.taken // _STEP)
 
     # Manifests and tags
 
@@ -243,7 +243,7 @@ class Repository:
         headers: Mapping[str, str],
         scopes: tuple[str, ...],
         data: Any = None,
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> Response:
         """One request with credentials; again once, if the registry wants other ones."""
         own = self._transport.is_own(url)
         authorization = self._authorizer.header(scopes) if own else None
@@ -259,7 +259,7 @@ class Repository:
             raise Transient("the registry asked for credentials")  # the data is used up
         return self._transport.send(method, url, _with(headers, authorization), data)
 
-    def refused(self, step: str, response: urllib3.BaseHTTPResponse) -> RbuildError:
+    def refused(self, step: str, response: Response) -> RbuildError:
         """The error for an answer that is not the expected one."""
         status = response.status
         hint = _HINTS.get(status, "").format(host=self._transport.host) or None
@@ -285,7 +285,7 @@ class Repository:
         """The scopes of an upload."""
         return (self._scope("pull,push"),)
 
-    def fetch(self, path: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def fetch(self, path: str, headers: Mapping[str, str]) -> Response:
         """GET, with the redirects that registries make to where their blobs are."""
         url = self._url(path)
         for _ in range(_MAX_REDIRECTS):

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
-
-import urllib3
-from urllib3.exceptions import HTTPError
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
+from rbuild.registry.connections import BROKEN, Part, Response, reason
 from rbuild.registry.patience import Transient
-from rbuild.registry.transport import finish, message, reason
+from rbuild.registry.transport import finish, message
 
 _CHUNK = 1 << 20
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,15})\Z")
@@ -35,11 +33,11 @@ class Line(Protocol):
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], scopes: tuple[str, ...], data: Any = None
-    ) -> urllib3.BaseHTTPResponse: ...
+    ) -> Response: ...
 
-    def fetch(self, path: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse: ...
+    def fetch(self, path: str, headers: Mapping[str, str]) -> Response: ...
 
-    def refused(self, step: str, response: urllib3.BaseHTTPResponse) -> RbuildError: ...
+    def refused(self, step: str, response: Response) -> RbuildError: ...
 
     def failed(
         self, step: str, why: str, *, digest: Digest | None = None, hint: str | None = None
@@ -65,6 +63,7 @@ class Upload:
         self._place: str | None = None  # of the session; None: there is none
         self.confirmed = 0  # bytes that the registry is known to have
         self.sent = 0  # bytes that went out, in all tries
+        self._reached = 0  # bytes that the registry has if all goes well
 
     def advance(self) -> None:
         """Go on from what the registry has. Raises Transient, or RbuildError for a refusal."""
@@ -104,11 +103,13 @@ class Upload:
             "Content-Length": str(self._size - start),
             "Content-Range": f"{start}-{self._size - 1}",
         }
+        self._reached = start
         with self._opened() as file:
-            file.seek(start)
-            response = self._line.send(
-                "PATCH", self._session(), headers, self._line.pushing, self._pieces(file, start)
-            )
+            part = Part(file, start, self._size - start, self._passed)
+            try:
+                response = self._line.send("PATCH", self._session(), headers, self._line.pushing, part)
+            except EOFError as error:
+                raise self._line.failed("upload a blob", str(error), digest=self._digest) from error
         if response.status in (404, 416):
             finish(response)
             self._expired()
@@ -118,15 +119,10 @@ class Upload:
         self._moved(response)
         self.confirmed = self._size
 
-    def _pieces(self, file: BinaryIO, at: int) -> Iterator[bytes]:
-        while at < self._size:
-            piece = file.read(min(_CHUNK, self._size - at))
-            if not piece:
-                raise self._line.failed("upload a blob", "its file is too short", digest=self._digest)
-            at += len(piece)
-            self.sent += len(piece)
-            yield piece
-            self._progress(at)
+    def _passed(self, count: int) -> None:
+        self.sent += count
+        self._reached += count
+        self._progress(self._reached)
 
     def _finish(self) -> None:
         place = self._session()
@@ -149,7 +145,7 @@ class Upload:
         assert self._place is not None
         return self._place
 
-    def _moved(self, response: urllib3.BaseHTTPResponse) -> None:
+    def _moved(self, response: Response) -> None:
         """Each answer says where the next request of the session goes."""
         place = response.headers.get("Location")
         if place:
@@ -185,7 +181,7 @@ class Download:
             while piece := response.read(_CHUNK):
                 part, skip = piece[skip:], max(0, skip - len(piece))
                 self._take(part)
-        except (HTTPError, OSError) as error:
+        except BROKEN as error:
             raise Transient(reason(error)) from error
         finally:
             response.close()

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
-import ipaddress
 import json
 import re
 import ssl
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urljoin, urlsplit, urlunsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
-
-import urllib3
-from urllib3.exceptions import HTTPError, InsecureRequestWarning, SSLError
-from urllib3.util import Timeout
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from rbuild import __version__
 from rbuild.errors import RbuildError, Where
+from rbuild.registry.connections import BROKEN, Connections, Part, Response, reason
 from rbuild.registry.patience import Limits, Transient
 
 _DOCKER_HUB = "registry-1.docker.io"
-_CONNECTIONS = 8  # to one host that are kept
 _MAX_ERROR = 64 << 10  # bytes that are read of an error's body
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _BROKEN_OFF = re.compile(r"\bEOF\b|UNEXPECTED_EOF|reset by peer")  # the line, not the certificate
@@ -39,18 +31,12 @@ class Transport:
         """`insecure`: any certificate will do, or none at all, as on loopback."""
         self.host = host
         self._address = _DOCKER_HUB if host == "docker.io" else host
-        self._may_be_plain = insecure or is_loopback(host)
-        self._timeout = Timeout(connect=limits.connect, read=limits.read)
-        self._proxies = getproxies_environment()
-        context = _trust(host, env)
-        if insecure:
-            urllib3.disable_warnings(InsecureRequestWarning)  # it was asked for
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        self._options: dict[str, Any] = {"ssl_context": context, "maxsize": _CONNECTIONS, "retries": False}
-        self._direct = urllib3.PoolManager(**self._options)
-        self._proxied: dict[str, urllib3.ProxyManager] = {}
+        self._is_loopback = is_loopback(host)
+        self._insecure = insecure
+        self._env = env
+        self._connections = Connections(limits, self._context, self._proxy)
         self._finding = threading.Lock()
+        self._trusting = threading.Lock()
         self._base: str | None = None
 
     @property
@@ -87,38 +73,28 @@ class Transport:
 
     def close(self) -> None:
         """Drop the connections that are not in use."""
-        self._direct.clear()
-        for manager in list(self._proxied.values()):
-            manager.clear()
+        self._connections.close()
 
     def send(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | BinaryIO | Iterator[bytes] | None = None,
-    ) -> urllib3.BaseHTTPResponse:
+        body: bytes | Part | None = None,
+    ) -> Response:
         """Send one request; the response's body is not read yet. Redirects are the caller's business.
 
         Raises Transient if nothing, or a passing failure, comes back; RbuildError for a certificate that is
         not trusted.
         """
+        sent = {"User-Agent": f"rbuild/{__version__}", "Accept-Encoding": "identity", **headers}
         try:
-            response = self._manager(url).request(
-                method,
-                url,
-                headers={"User-Agent": f"rbuild/{__version__}", "Accept-Encoding": "identity", **headers},
-                body=body,
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                timeout=self._timeout,
-            )
-        except SSLError as error:
+            response = self._connections.request(method, url, sent, body)
+        except ssl.SSLError as error:
             if _BROKEN_OFF.search(str(error)):
                 raise Transient(reason(error)) from error
             raise self._untrusted(error) from error
-        except (HTTPError, OSError) as error:
+        except BROKEN as error:
             raise Transient(reason(error)) from error
         if response.status in _PASSING:
             after = _retry_after(response.headers.get("Retry-After"))
@@ -127,29 +103,62 @@ class Transport:
         return response
 
     def _found(self) -> str:
-        secure = f"https://{self._address}"
-        if not self._may_be_plain:
+        secure, plain = f"https://{self._address}", f"http://{self._address}"
+        if self._is_loopback:
+            # In the clear first: it says nothing yet, and to look for TLS takes the host's authorities, which
+            # are most of what pushing nothing would cost.
+            return plain if self._answers_in_the_clear(plain) else secure
+        if not self._insecure:
             return secure
         try:
             finish(self.send("GET", f"{secure}/v2/", {}))
         except RbuildError as error:
-            if isinstance(error.__cause__, SSLError) and _NOT_TLS.search(str(error.__cause__)):
-                return f"http://{self._address}"
+            if isinstance(error.__cause__, ssl.SSLError) and _NOT_TLS.search(str(error.__cause__)):
+                return plain
             raise
         except Transient as failure:
             if _NOT_TLS.search(failure.reason):
-                return f"http://{self._address}"
+                return plain
             raise
         return secure
 
-    def _manager(self, url: str) -> urllib3.PoolManager:
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme)
-        if not proxy or is_loopback(parts.netloc) or proxy_bypass_environment(parts.netloc, self._proxies):
-            return self._direct
-        return self._proxied.setdefault(proxy, urllib3.ProxyManager(proxy, **self._options))
+    def _answers_in_the_clear(self, plain: str) -> bool:
+        try:
+            response = self.send("GET", f"{plain}/v2/", {})
+        except Transient as failure:
+            if isinstance(failure.__cause__, ConnectionRefusedError | TimeoutError | None):
+                raise
+            return False
+        finish(response)
+        return response.status != 400  # what servers say that wanted TLS
 
-    def _untrusted(self, error: SSLError) -> RbuildError:
+    def _proxy(self, url: SplitResult) -> str | None:
+        if is_loopback(url.netloc):
+            return None
+        from urllib.request import (  # type: ignore[attr-defined]
+            getproxies_environment,
+            proxy_bypass_environment,
+        )
+
+        proxies: dict[str, str] = getproxies_environment()
+        proxy = proxies.get(url.scheme)
+        if not proxy or proxy_bypass_environment(url.netloc, proxies):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+    def _context(self) -> ssl.SSLContext:
+        with self._trusting:
+            return self._trust
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        context = _trust(self.host, self._env)
+        if self._insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _untrusted(self, error: ssl.SSLError) -> RbuildError:
         return RbuildError(
             f"the registry's certificate is not trusted: {reason(error)}",
             where=Where(url=self.host),
@@ -162,19 +171,15 @@ def is_loopback(host: str) -> bool:
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    import ipaddress
+
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
 
 
-def reason(error: BaseException) -> str:
-    """What went wrong on the way, in a line; urllib3 says its connection's address before it."""
-    text = str(error).partition(": ")[2] if isinstance(error, HTTPError) else str(error)
-    return (text or str(error) or type(error).__name__)[:300]
-
-
-def body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+def body(response: Response, limit: int) -> bytes:
     """The rest of an answer, whose connection is then free; one byte more than `limit` if it is longer.
 
     Raises Transient for an answer that breaks off.
@@ -183,22 +188,20 @@ def body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
     try:
         while len(data) <= limit and (piece := response.read(limit + 1 - len(data))):
             data += piece
-    except (HTTPError, OSError) as error:
+    except BROKEN as error:
         response.close()
         raise Transient(reason(error)) from error
-    if len(data) > limit:
-        response.close()
-    response.release_conn()
+    response.close()
     return data
 
 
-def finish(response: urllib3.BaseHTTPResponse) -> None:
+def finish(response: Response) -> None:
     """Let go of an answer, the rest of which says nothing."""
     with contextlib.suppress(Transient):
         body(response, _MAX_ERROR)
 
 
-def message(response: urllib3.BaseHTTPResponse) -> str:
+def message(response: Response) -> str:
     """What a registry says of a failure, after a colon and in one line; nothing if it says nothing.
 
     Source: OCI distribution specification, "Error Codes".
@@ -218,6 +221,9 @@ def _retry_after(value: str | None) -> float | None:
         return None
     if value.isascii() and value.isdigit():
         return float(value[:9])
+    import email.utils
+    import time
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
