@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,37 @@ def test_no_space_in_podmans_storage(large: World, size: str) -> None:
     assert outcome.code == 2, outcome.said
     assert f"error: {storage}/storage: no space left in Podman's storage" in outcome.said
     assert "podman system df" in outcome.said
+    assert set(outcome.left) == FILES
+
+
+class _Endless(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):  # whoever has enough goes away
+            while True:
+                self.wfile.write(bytes(1 << 16))
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_response_without_an_end(large: World) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endless)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        url = f"http://localhost:{server.server_address[1]}/endless"
+        large.write({"Containerfile": f"FROM localhost/base:1\nRUN busybox wget -q -O /dev/null {url}\n"})
+        large.env["RBUILD_ALLOW_LOOPBACK"] = "1"
+        outcome = on_small_disk(large, large.store, "150m")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert outcome.code == 2, outcome.said
+    assert re.search(rf"{re.escape(url)}: a response of more than \d+ MB", outcome.said), outcome.said
+    assert "see whether it has an end" in outcome.said
     assert set(outcome.left) == FILES
 
 

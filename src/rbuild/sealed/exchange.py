@@ -275,7 +275,8 @@ class Exchange:
     def _failed(self, coming: _Coming, error: RbuildError) -> None:
         """Note what became of a download."""
         if not isinstance(error, Unreachable):
-            self._note(Kind.STORE, printable_url(coming.request.url), error.problems[0].what)
+            first = error.problems[0]
+            self._note(Kind.STORE, printable_url(coming.request.url), first.what, hint=first.hint)
         elif coming.expected is None:
             self._note(Kind.UNREACHABLE, error.url, error.why, hint=error.problems[0].hint)
         else:
