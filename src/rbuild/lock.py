@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -14,8 +14,9 @@ from rbuild.errors import RbuildError
 from rbuild.image.form import NEWEST
 from rbuild.plain import plain
 from rbuild.recording import Recording, Size, Url
-from rbuild.yamlfile import MIB, Document, Scalar, implicit_type
-from rbuild.yamltyped import read
+
+if TYPE_CHECKING:
+    from rbuild.yamlfile import Document
 
 LOCK_VERSION: Final = 1
 
@@ -23,11 +24,9 @@ _HEADER = "# Written by rbuild. Commit it; do not edit it: `rbuild lock` writes 
 _REMEDY = "take back the committed one with `git checkout rbuild.lock`, or write it anew with `rbuild lock`"
 
 # What may stand without quotes; less than YAML allows.
-_PLAIN = re.compile(r"[A-Za-z0-9/_](?:[!-~ ]*[!-9;-~])?\Z")
+_PLAIN = r"[A-Za-z0-9/_](?:[!-~ ]*[!-9;-~])?\Z"
 # What is escaped within quotes: all that YAML does not call printable, and its line breaks.
-_SPECIAL = re.compile(
-    "[^ !#-\\[\\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_SPECIAL = "[^ !#-\\[\\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 # Seconds since 1970, as far as the header of a tar entry can say them.
 Epoch = Annotated[int, Meta(ge=0, le=0o77777777777)]
@@ -134,6 +133,9 @@ class Lock(_Entry, frozen=True, kw_only=True):
 
 def read_lock(data: bytes, *, name: str = "rbuild.lock") -> Lock:
     """The lock that `data`, the bytes of the file `name`, says. Raises RbuildError with every problem."""
+    from rbuild.yamlfile import MIB, Document, Scalar
+    from rbuild.yamltyped import read
+
     document = Document(data, file=name, max_size=64 * MIB, max_nodes=1_000_000, hint=_REMEDY)
     version = document.node("version")
     if isinstance(version, Scalar) and version.text.isdecimal() and version.text != str(LOCK_VERSION):
@@ -229,10 +231,12 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    from rbuild.yamlfile import implicit_type
+
     text = str(value)
-    if _PLAIN.match(text) and ": " not in text and " #" not in text and implicit_type(text) is None:
+    if re.match(_PLAIN, text) and ": " not in text and " #" not in text and implicit_type(text) is None:
         return text
-    return f'"{_SPECIAL.sub(_escape, text)}"'
+    return f'"{re.sub(_SPECIAL, _escape, text)}"'
 
 
 def _escape(match: re.Match[str]) -> str:

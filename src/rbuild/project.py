@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rbuild.errors import Where
+from rbuild.errors import RbuildError, Where
 from rbuild.graph import StageGraph
-from rbuild.projectcheck import Exists, check, default_containerfile
-from rbuild.projectfile import Base, ProjectFile, PushFile, StageFile
+from rbuild.projectfile import Base, Exists, Kind, ProjectFile, PushFile, StageFile, default_containerfile
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
-from rbuild.yamlfile import MIB, Document
-from rbuild.yamltyped import read
+
+if TYPE_CHECKING:  # what a file that is known takes no time for
+    from rbuild.yamlfile import Document
 
 PROJECT_FILE: Final = "rbuild.yaml"
 
@@ -58,12 +58,25 @@ def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Pr
     `exists` tells what is at a path of the project: "file", "directory", "outside" for one that a symbolic
     link leads out of the project, or None. Raises RbuildError with every problem: file, line and key path.
     """
+    return project_of(check_project(text, name, exists=exists))
+
+
+def check_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> ProjectFile:
+    """What such a file says, which is known to make sense. Raises RbuildError as `load_project` does."""
+    from rbuild.projectcheck import check
+    from rbuild.yamltyped import read
+
     document = _document(text, name)
     file = read(document, ProjectFile)
     if file:
         check(file, document, exists)
     document.finish()
     assert file is not None  # else there was a problem
+    return file
+
+
+def project_of(file: ProjectFile) -> Project:
+    """The project of a file that makes sense."""
     return Project(
         name=file.project,
         registry=file.registry,
@@ -77,7 +90,27 @@ def load_project(text: bytes, name: str = PROJECT_FILE, *, exists: Exists) -> Pr
     )
 
 
+class Known(msgspec.Struct, frozen=True):
+    """A file that made sense while there was `found` at paths of the project. For a cache."""
+
+    file: ProjectFile
+    found: dict[str, Kind | None]
+
+    def encode(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Known:
+        """What `encode` wrote. Raises RbuildError for anything else."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise RbuildError(f"not an encoded project: {error}") from error
+
+
 def _document(text: bytes, name: str) -> Document:
+    from rbuild.yamlfile import MIB, Document
+
     return Document(text, file=name, max_size=4 * MIB, max_nodes=20_000)
 
 

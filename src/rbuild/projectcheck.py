@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice, takewhile
-from typing import Final, Literal
+from typing import Final
 
 from rbuild.destination import Destination, check_template, placeholders
 from rbuild.errors import RbuildError
 from rbuild.graph import StageGraph, find_cycle
-from rbuild.projectfile import PLACEHOLDER, Base, ProjectFile, Run, StageFile
+from rbuild.projectfile import (
+    PLACEHOLDER,
+    Base,
+    Exists,
+    Kind,
+    ProjectFile,
+    Run,
+    StageFile,
+    default_containerfile,
+)
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
 from rbuild.suggest import did_you_mean
 from rbuild.trust.policy import POLICY_FILE
 from rbuild.yamlfile import Document, Node, Scalar
 
-Kind = Literal["file", "directory", "outside"]
-Exists = Callable[[str], Kind | None]
-
 _MAX_STAGES: Final = 1000
 _PLATFORM = re.compile(r"linux/(?P<architecture>[a-z0-9]+)(?:/v[0-9])?\Z")
 _ARCHITECTURES: Final = ("amd64", "arm64", "386", "arm", "ppc64le", "riscv64", "s390x")
-
-
-def default_containerfile(stage: str) -> RelativePath:
-    """The Containerfile of a stage that names none."""
-    return RelativePath(f"Containerfiles/{stage}.Containerfile")
 
 
 def check(file: ProjectFile, document: Document, exists: Exists) -> None:

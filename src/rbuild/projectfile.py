@@ -6,6 +6,7 @@ The JSON Schema that editors complete from is made of these Structs; the descrip
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -16,6 +17,10 @@ from rbuild.relativepath import RelativePath
 
 DEFAULT_PLATFORM: Final = "linux/amd64"
 # Braces that hold anything else, such as those of JSON, are left alone.
+Kind = Literal["file", "directory", "outside"]
+Exists = Callable[[str], Kind | None]
+"""What is at a path of the project; "outside": a symbolic link leads out of it."""
+
 PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_]+)\.([A-Za-z0-9_-]+)\}")
 
 DEFAULT_MIRROR: Final = "http://deb.debian.org/debian"
@@ -281,3 +286,8 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = {}
     stages: Annotated[dict[Name, StageFile], Meta(description="The steps of the pipeline, by name.")]
+
+
+def default_containerfile(stage: str) -> RelativePath:
+    """The Containerfile of a stage that names none."""
+    return RelativePath(f"Containerfiles/{stage}.Containerfile")

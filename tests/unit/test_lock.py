@@ -381,6 +381,7 @@ def test_what_is_written_reads_the_same_here_and_with_any_other_yaml(lock: Lock)
     assert decode(encode(lock)) == lock
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary()))
 def test_arbitrary_text_raises_nothing_but_rbuild_error(text: str | bytes) -> None:
     data = text.encode() if isinstance(text, str) else text
@@ -390,6 +391,7 @@ def test_arbitrary_text_raises_nothing_but_rbuild_error(text: str | bytes) -> No
         decode(data)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(TEXT) - 1), st.characters(exclude_categories=["Cs"]))
 def test_a_changed_character_gives_a_lock_or_an_rbuild_error(at: int, character: str) -> None:
     try:

@@ -8,3 +8,20 @@ a newer rbuild writes otherwise does not make an older lock wrong.
 """
 
 NEWEST = 2
+
+NORMALISERS = (
+    "bytecode",
+    "build-paths",
+    "package-logs",
+    "package-backups",
+    "account-backups",
+    "ldconfig-cache",
+    "apt-cache",
+    "apt-lists",
+    "shadow-day",
+    "machine-id",
+    "pip-cache",
+    "uv-cache",
+    "npm-cache",
+)
+"""The names of all normalisers, in the order in which they are asked; image/normalise has what they do."""

@@ -13,7 +13,7 @@ from rbuild.context import Context, ignore_rules, scan
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.image.codec import DEFAULT
-from rbuild.image.normalise import NORMALISERS
+from rbuild.image.form import NORMALISERS
 from rbuild.plan import Inputs
 from rbuild.project import PROJECT_FILE, Stage, locate
 from rbuild.reference import Reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -10,15 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rbuild import __version__
 from rbuild import lock as lockfile
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
 from rbuild.files import write_atomically
 from rbuild.lock import BaseLock, Lock
 from rbuild.podman import Podman
-from rbuild.project import PROJECT_FILE, Project, load_project
-from rbuild.projectcheck import Kind
-from rbuild.projectfile import Base
+from rbuild.project import PROJECT_FILE, Known, Project, check_project, project_of
+from rbuild.projectfile import Base, Kind
 from rbuild.store import Store, store_root
 from rbuild.trustfiles import Trust, project_trust
 
@@ -63,12 +64,31 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
         text = (root / PROJECT_FILE).read_bytes()
     except OSError as error:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
-    project = load_project(text, exists=lambda path: _what_is_at(root, path))
-    trust = project_trust(root, str(project.trust)) if project.trust else None
     store, podman = open_store(env)
+    project = _read(text, root, store)
+    trust = project_trust(root, str(project.trust)) if project.trust else None
     if trust:
         podman = replace(podman, handed=trust.handed(store))
     return Workspace(root=root, project=project, store=store, podman=podman, env=env, trust=trust)
+
+
+def _read(text: bytes, root: Path, store: Store) -> Project:
+    """The project of a file with these bytes; like the lock, it is parsed once."""
+    key = Digest.of(f"{__version__}\n".encode() + text).hex
+    if kept := store.cached("projects", key):
+        with contextlib.suppress(RbuildError):  # an older rbuild's form of it
+            known = Known.decode(kept)
+            if all(_what_is_at(root, path) == kind for path, kind in known.found.items()):
+                return project_of(known.file)
+    found: dict[str, Kind | None] = {}
+
+    def exists(path: str) -> Kind | None:
+        return found.setdefault(path, _what_is_at(root, path))
+
+    file = check_project(text, exists=exists)
+    with contextlib.suppress(RbuildError, OSError):  # who only looks needs no disk with space
+        store.cache("projects", key, Known(file, found).encode())
+    return project_of(file)
 
 
 def open_store(env: Mapping[str, str]) -> tuple[Store, Podman]:

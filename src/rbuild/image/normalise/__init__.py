@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from rbuild.image.form import NORMALISERS
 from rbuild.image.normalise.caches import Cache
 from rbuild.image.normalise.debian import LeftBehind, MachineId, ShadowDay
 from rbuild.image.normalise.normaliser import (
@@ -61,11 +62,9 @@ _ALL: tuple[Normaliser, ...] = (
     Cache("npm-cache", rb".npm/_cacache", rb".npm/_logs", rb".npm/_update-notifier-last-checked"),
 )
 
-_NEWEST: Mapping[str, Normaliser] = MappingProxyType({each.name: each for each in _ALL})
+_BY_NAME = {each.name: each for each in _ALL}
+_NEWEST: Mapping[str, Normaliser] = MappingProxyType({name: _BY_NAME[name] for name in NORMALISERS})
 _FIRST = MappingProxyType({**_NEWEST, Bytecode.name: Bytecode(stamp_hashed=False)})
-
-NORMALISERS = tuple(_NEWEST)
-"""The names of all normalisers, in the order in which they are asked."""
 
 
 def normalisers(form: int) -> Mapping[str, Normaliser]:
