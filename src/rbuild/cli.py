@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NoReturn
 
-# Each module registers its commands; `--help` lists them in this order.
-from rbuild.commands import building, checking, images, policies, registries, system
-from rbuild.commands.app import app
+from rbuild.commands.quick import plain_push
+from rbuild.errors import Exit, RbuildError
 from rbuild.exiting import run_to_exit
-
-__all__ = ["app", "building", "checking", "images", "main", "policies", "registries", "system"]
 
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    run_to_exit(app)
+    push = plain_push(sys.argv[1:])
+    run_to_exit(push.run if push else _typed)
+
+
+def _typed() -> int:
+    """Run what the arguments name, as Typer reads them."""
+    import typer
+
+    # Each module registers its commands; `--help` lists them in this order.
+    from rbuild.commands import building, checking, images, policies, registries, system  # noqa: F401
+    from rbuild.commands.app import app
+
+    try:
+        return app(prog_name="rbuild", standalone_mode=False) or Exit.OK
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help" if context else None
+        said = error.format_message().rstrip(".")
+        raise RbuildError(said[:1].lower() + said[1:], hint=hint) from error

@@ -6,12 +6,10 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
-
-import typer
 
 from rbuild.console import print_error
 from rbuild.errors import Exit, RbuildError
@@ -33,13 +31,13 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     raise _Interrupted(number)
 
 
-def run_to_exit(app: typer.Typer) -> NoReturn:
-    """Run the command that the arguments name; the one place that exits."""
+def run_to_exit(command: Callable[[], int]) -> NoReturn:
+    """Run a command, which gives its exit code; the one place that exits."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may know fewer characters than a file's name has
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(app, as_json=_wants_json(sys.argv[1:]))
+        code = _run(command, as_json=_wants_json(sys.argv[1:]))
         sys.stdout.flush()
     except BrokenPipeError:
         nobody = os.open(os.devnull, os.O_WRONLY)  # else Python itself complains on its way out
@@ -57,21 +55,15 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     )
 
 
-def _run(app: typer.Typer, *, as_json: bool) -> int:
+def _run(command: Callable[[], int], *, as_json: bool) -> int:
     """Run the command; its exit code. What went wrong is said."""
     try:
         for number in _ENDING:
             signal.signal(number, _interrupt)
-        return app(prog_name="rbuild", standalone_mode=False) or Exit.OK
+        return command()
     except RbuildError as error:
         print_error(error, as_json=as_json)
         return error.exit_code
-    except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        hint = f"{context.command_path} --help" if context else None
-        said = error.format_message().rstrip(".")
-        print_error(RbuildError(said[:1].lower() + said[1:], hint=hint), as_json=as_json)
-        return Exit.CANNOT_TELL
     except _Interrupted as interrupted:
         what = "interrupted; what was done is kept, nothing is half-written"
         print_error(RbuildError(what), as_json=as_json)

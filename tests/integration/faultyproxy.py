@@ -67,3 +67,15 @@ def replaces(data: bytes) -> Act:
         return True
 
     return act
+
+
+def truncates() -> Act:
+    """The second half of the request's body is lost."""
+
+    def act(handler: Handler) -> bool:
+        assert isinstance(handler, _Handler)
+        data = handler.body()
+        handler.forward(data[: len(data) // 2])
+        return True
+
+    return act

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import socket
 import ssl
@@ -161,6 +163,17 @@ def stalls(seconds: float = 1.5, after: int = 0) -> Act:
         return True
 
     return act
+
+
+def trickles(handler: Handler) -> bool:
+    """An answer of which a byte comes now and then, for as long as anybody listens."""
+    handler.body()
+    with contextlib.suppress(OSError):
+        for byte in itertools.chain(b"HTTP/1.1 200 OK\r\nX-Slow: ", itertools.repeat(ord("x"))):
+            handler.connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+    handler.close_connection = True
+    return True
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
@@ -31,6 +31,7 @@ class Registry:
     port: int
     storage: Path
     authority: Path | None = None
+    process: int = 0
 
     @property
     def host(self) -> str:
@@ -53,6 +54,11 @@ class Registry:
     def url(self) -> str:
         return f"{'https' if self.authority else 'http'}://{self.host}"
 
+    def enlarge(self, size: str) -> None:
+        """Give it a larger disk."""
+        enter = ["nsenter", f"--target={self.process}", "--user", "--mount", "--preserve-credentials"]
+        subprocess.run([*enter, "mount", "-o", f"remount,size={size}", "none", str(self.storage)], check=True)
+
     def log_in(self, folder: Path) -> dict[str, str]:
         """Write an auth file and a folder of certificates; the variables that lead there."""
         assert self.authority is not None
@@ -64,9 +70,17 @@ class Registry:
 
 @contextmanager
 def registry(
-    folder: Path, *, users: bool = False, read_only: bool = False, storage: Path | None = None
+    folder: Path,
+    *,
+    users: bool = False,
+    read_only: bool = False,
+    storage: Path | None = None,
+    disk: str = "",
 ) -> Iterator[Registry]:
-    """A registry with its files below `folder`; with `users`, it has TLS and one user."""
+    """A registry with its files below `folder`; with `users`, it has TLS and one user.
+
+    `disk` is the size of a file system of its own for its storage, such as "300k".
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     own = Path(tempfile.mkdtemp(dir=folder, prefix="registry-"))
@@ -89,6 +103,12 @@ def registry(
         config["auth"] = {"htpasswd": {"realm": "tests", "path": str(own / "htpasswd")}}
     (own / "config.yml").write_text(yaml.safe_dump(config))
     argv = ["docker-registry", "serve", str(own / "config.yml")]
+    if disk:
+        running.storage.mkdir()
+        script = f'mount -t tmpfs -o size={disk} none "$0" && exec "$@"'
+        # The namespaces are of this very process, which becomes the registry.
+        lead = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(running.storage)]
+        argv = [*lead, *argv]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(200):
@@ -98,7 +118,7 @@ def registry(
                 break
             except OSError:
                 time.sleep(0.05)
-        yield running
+        yield replace(running, process=process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -3,52 +3,54 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
-import signal
-import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
-from faultyproxy import FaultyProxy, alters, replaces
-from httpfaults import IMPATIENT, Act, Fault, Handler, resets, says, serving, stalls
+from faultyproxy import FaultyProxy, alters, replaces, truncates
+from httpfaults import IMPATIENT, Act, Fault, Handler, resets, says, serving, stalls, trickles
 from registries import Registry, registry
 from test_push import STAGES, write_project
-from worlds import World, make_world, remove_world
+from worlds import World, make_world, remove_world, temporary
 
 from rbuild.errors import RbuildError
 from rbuild.events import silent
+from rbuild.registry.patience import Limits
 from rbuild.verbs.push import Delivery, push
 from rbuild.verbs.push import Request as PushRequest
 from rbuild.verbs.workspace import open_workspace
 
-ROUNDS = int(os.environ.get("PUSH_ROUNDS", "8"))
 _OPENER = build_opener(ProxyHandler({}))
 _ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
 
 
+@contextmanager
+def project() -> Iterator[World]:
+    """Three stages, built and locked."""
+    with temporary() as folder:
+        world = make_world(folder)
+        try:
+            write_project(world)
+            world.ok("all")
+            yield world
+        finally:
+            remove_world(world)
+
+
 @pytest.fixture(scope="module")
 def built() -> Iterator[World]:
-    folder = Path(tempfile.mkdtemp(prefix="rb-"))
-    world = make_world(folder)
-    write_project(world)
-    world.ok("all")
-    yield world
-    remove_world(world)
-    shutil.rmtree(folder, ignore_errors=True)
+    with project() as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Registry]:
-    folder = Path(tempfile.mkdtemp(prefix="rb-"))
-    with registry(folder) as running:
+    with temporary() as folder, registry(folder) as running:
         yield running
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -57,10 +59,10 @@ def path(request: pytest.FixtureRequest) -> str:
     return f"t{abs(hash(request.node.name))}"
 
 
-def pushed(world: World, to: str) -> Delivery:
-    """What a push within this process comes to, which has little patience."""
+def pushed(world: World, to: str, limits: Limits = IMPATIENT) -> Delivery:
+    """What a push within this process comes to."""
     workspace = open_workspace(world.project, world.env)
-    (found,) = push(workspace, STAGES, PushRequest(to=(to,), limits=IMPATIENT), silent)
+    (found,) = push(workspace, STAGES, PushRequest(to=(to,), limits=limits), silent)
     return found
 
 
@@ -91,6 +93,13 @@ def tags(server: Registry, path: str) -> dict[str, dict[str, bytes]]:
     return found
 
 
+def there(world: World, server: Registry, path: str, stage: str) -> int:
+    """How many blobs of a stage's image its repository has."""
+    image = world.lock["stages"][stage]["image"]
+    blobs = {image["config"], *(layer["blob"] for layer in image["layers"])}
+    return sum(get(server, f"{path}/iris/{stage}/blobs/{blob}", "HEAD") is not None for blob in blobs)
+
+
 def check_complete(world: World, server: Registry, path: str) -> None:
     for stage, digest in world.digests().items():
         assert server.digest(f"{path}/iris/{stage}", "latest") == digest
@@ -113,7 +122,12 @@ UPLOAD, PUT_BLOB, MANIFEST = ("PATCH", "uploads"), ("PUT", "uploads"), ("PUT", "
         (UPLOAD, stalls(after=200_000)),
         (UPLOAD, says(404)),  # the session has expired
         (UPLOAD, alters("request")),
+        (UPLOAD, truncates()),
+        (PUT_BLOB, says(404)),
+        (PUT_BLOB, resets()),
         (("HEAD", "blobs"), says(503)),
+        (("HEAD", "blobs"), trickles),
+        (("GET", "manifests/latest"), trickles),
     ],
 )
 def test_what_passes_is_survived(
@@ -133,6 +147,10 @@ def test_what_passes_is_survived(
         (UPLOAD, says(503), "cannot upload a blob: HTTP 503", "try again later"),
         (UPLOAD, resets(after=200_000), "cannot upload a blob", "try again later"),
         (UPLOAD, alters("request"), "what arrived is not what was sent", "try again later"),
+        (UPLOAD, truncates(), "what arrived is not what was sent", "try again later"),
+        (UPLOAD, says(429, Retry_After="1000"), "HTTP 429", "try again later"),
+        (UPLOAD, stalls(after=200_000), "timed out", "try again later"),
+        (("HEAD", "blobs"), trickles, "bytes in", "try again later"),
         (PUT_BLOB, says(404), "the upload session is gone", "try again later"),
         (UPLOAD, says(507), "HTTP 507", "disk is full"),
         (MANIFEST, says(500), "cannot store a manifest", "try again later"),
@@ -159,67 +177,52 @@ def test_what_does_not_pass_is_told(
     check_complete(built, server, path)
 
 
-def slowly(handler: Handler) -> bool:
-    time.sleep(0.02)
-    return False
+class Tokens:
+    """Lets only those pass who have a token, each of which is good for `lasts` requests."""
+
+    def __init__(self, lasts: int) -> None:
+        self._lasts = lasts
+        self._left: dict[str, int] = {}
+        self._guard = threading.Lock()
+        self.expired = 0
+
+    def __call__(self, handler: Handler) -> bool:
+        with self._guard:
+            if handler.path.startswith("/token"):
+                token = f"token-{len(self._left)}"
+                self._left[token] = self._lasts
+                handler.answer(200, json.dumps({"token": token, "expires_in": 300}).encode())
+                return True
+            given = handler.headers.get("Authorization", "").removeprefix("Bearer ")
+            if self._left.get(given, 0) > 0:
+                self._left[given] -= 1
+                return False
+            self.expired += given in self._left
+        handler.body()
+        realm = f'Bearer realm="http://{handler.server.host}/token",service="tests"'
+        handler.answer(401, WWW_Authenticate=realm)
+        return True
 
 
-def test_killed_and_interrupted_at_any_moment(built: World, server: Registry) -> None:
-    chance = random.Random(1)
-    with serving(FaultyProxy(server.port, Fault(".*", "", slowly, times=1_000_000))) as proxy:
-        started = time.monotonic()
-        built.ok("push", "--to", f"{proxy.host}/whole")
-        longest = time.monotonic() - started
-        lock = (built.project / "rbuild.lock").read_bytes()
-        landed = 0
-        for number in range(ROUNDS):
-            path = f"killed{number}"
-            process = built.start("push", "--to", f"{proxy.host}/{path}")
-            time.sleep(chance.uniform(0.3, 1) * longest)
-            ending = chance.choice((signal.SIGKILL, signal.SIGINT))
-            process.send_signal(ending)
-            _, err = process.communicate(timeout=30)
-            if process.returncode in (-signal.SIGKILL, 128 + signal.SIGINT):
-                landed += 1
-                assert ending is signal.SIGKILL or "interrupted" in err
-                assert "Traceback" not in err
-            tags(server, path)  # none is broken
-            assert (built.project / "rbuild.lock").read_bytes() == lock
-            assert pushed(built, f"{server.host}/{path}").error is None
-            check_complete(built, server, path)
-        assert landed >= ROUNDS / 4
+def test_tokens_that_expire_half_way(built: World, server: Registry, path: str) -> None:
+    tokens = Tokens(lasts=2)
+    with serving(FaultyProxy(server.port, Fault(".*", "", tokens, times=10_000))) as proxy:
+        found = pushed(built, f"{proxy.host}/{path}")
+    assert found.error is None
+    assert tokens.expired > 3
+    check_complete(built, server, path)
 
 
-def test_faults_at_random(built: World, server: Registry) -> None:
-    chance = random.Random(2)
-    acts = [
-        says(429),
-        says(500),
-        says(503),
-        says(404),
-        resets(),
-        resets(100_000),
-        alters("request"),
-        stalls(1),
-    ]
-    struck = 0
-    for number in range(ROUNDS):
-        path = f"faults{number}"
-        faults = [
-            Fault(
-                chance.choice(("PATCH", "PUT", "POST")),
-                "",
-                chance.choice(acts),
-                times=chance.randint(1, 6),
-                skip=chance.randint(0, 8),
-            )
-            for _ in range(3)
-        ]
-        with serving(FaultyProxy(server.port, *faults)) as proxy:
-            error = pushed(built, f"{proxy.host}/{path}").error
-            struck += any(fault.seen > fault.skip for fault in faults)
-            tags(server, path)  # none is broken
-            if error is not None:
-                assert pushed(built, f"{server.host}/{path}").error is None
-        check_complete(built, server, path)
-    assert struck >= ROUNDS / 2
+def test_a_full_disk_on_the_registrys_side(built: World) -> None:
+    with temporary() as folder, registry(folder, disk="300k") as small:
+        found = pushed(built, f"{small.host}/full")
+        assert isinstance(found.error, RbuildError)
+        (problem,) = found.error.problems
+        assert "no space left on device" in problem.what
+        assert problem.where is not None
+        assert f"{small.host}/full/iris/" in (problem.where.url or "")
+        assert "the registry's disk is full" in (problem.hint or "")
+        assert not tags(small, "full")
+        small.enlarge("20m")
+        assert pushed(built, f"{small.host}/full").error is None
+        check_complete(built, small, "full")

@@ -6,13 +6,14 @@ XDG_DATA_HOME). Bases that take long to make are made once a session, and handed
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,16 @@ class World:
     def forget_store(self) -> None:
         """Remove the store; a read-only blob is no obstacle to its owner."""
         shutil.rmtree(self.store)
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder with a short name, for a module of tests."""
+    folder = Path(tempfile.mkdtemp(prefix="rb-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_world(folder: Path) -> World:

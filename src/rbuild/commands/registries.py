@@ -12,7 +12,7 @@ from rbuild import textout
 from rbuild.commands.app import app, chosen_stages, effective_time, guarded, workspace_here
 from rbuild.commands.keys import key_password, opened_key
 from rbuild.commands.options import AsJson, Insecure, NoLoad, Quiet, SignKey, Stages, complete_kind
-from rbuild.console import print_error, screen
+from rbuild.console import print_error
 
 
 @app.command("push")
@@ -60,9 +60,9 @@ def push(
     With --sign-key, each image is signed as cosign does it, and so are its provenance and bill of materials.
     The key's password is in COSIGN_PASSWORD, or is asked for.
     """
+    from rbuild.commands.pushing import push_and_tell
     from rbuild.verbs.beside import chosen_kinds
     from rbuild.verbs.push import Request
-    from rbuild.verbs.push import push as verb
 
     kinds = chosen_kinds(attach) if attach else None
     workspace = workspace_here()
@@ -75,19 +75,8 @@ def push(
         attach=kinds,
         sign_key=opened_key(sign_key),
     )
-    with screen(quiet=quiet, as_json=as_json) as shown:
-        found = verb(workspace, chosen_stages(workspace, stages), request, shown.show)
-    if as_json:
-        from rbuild.jsonout import print_json
-
-        print_json(found.deliveries)
-    else:
-        textout.say_deliveries(found.deliveries)
-    errors = [*found.refused.values(), *(one.error for one in found.deliveries if one.error)]
-    for error in errors:
-        print_error(error, as_json=as_json)
-    if errors:
-        raise typer.Exit(max(error.exit_code for error in errors))
+    if code := push_and_tell(workspace, stages, request, quiet=quiet, as_json=as_json):
+        raise typer.Exit(code)
 
 
 @app.command("pull")
