@@ -34,12 +34,15 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`size` bytes of a file from `at` on, as a request's body; `passed` is told the size of each piece."""
+    """`size` bytes of a file from `at` on, as a request's body.
+
+    `passed` is told where a piece that went out ends, and its size.
+    """
 
     file: BinaryIO
     at: int
     size: int
-    passed: Callable[[int], object]
+    passed: Callable[[int, int], object]
 
 
 class Headers(Mapping[str, str]):
@@ -220,7 +223,7 @@ def _send(sock: _Socket, part: Part, pace: Pace) -> None:
             raise EOFError("its file is too short")
         at, left = at + sent, left - sent
         pace.passed(sent)
-        part.passed(sent)
+        part.passed(at, sent)
 
 
 class Pace:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 MAX_MANIFEST = 4 << 20
 _MAX_REDIRECTS = 5
+_MAX_LOGINS = 4  # for one request: a token may have expired before it is used
 _STEP = 1 << 16  # bytes of a blob that count as getting on
 _MAX_PAGES = 1_000
 _MAX_REFERRER_PAGES = 16  # of up to MAX_MANIFEST bytes
@@ -81,9 +82,15 @@ class Repository:
     # Blobs
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether the repository has a blob."""
+        """Whether the repository has a blob that can be had."""
         expected = (200, 404, *_REDIRECTS)  # to where the bytes are
-        return self._asked("look for a blob", "HEAD", f"blobs/{digest}", expected=expected).status != 404
+        try:
+            return self._asked("look for a blob", "HEAD", f"blobs/{digest}", expected=expected).status != 404
+        except RbuildError as error:
+            # A registry whose disk was full knows it by an empty file now; to send it again mends that.
+            if isinstance(error.__cause__, GaveUp) and error.__cause__.reason.startswith("HTTP 500"):
+                return False
+            raise
 
     def mount(self, digest: Digest, source: str) -> bool:
         """Take a blob from another repository of the registry; False: it was not to be had there."""
@@ -244,20 +251,20 @@ class Repository:
         scopes: tuple[str, ...],
         data: Any = None,
     ) -> Response:
-        """One request with credentials; again once, if the registry wants other ones."""
+        """One request with credentials; again, with other ones, if the registry wants them."""
         own = self._transport.is_own(url)
         authorization = self._authorizer.header(scopes) if own else None
-        response = self._transport.send(method, url, _with(headers, authorization), data)
-        if response.status != 401 or not own:
-            return response
-        asked = response.headers.get("WWW-Authenticate")
-        finish(response)
-        authorization = self._authorizer.challenged(asked, scopes, authorization)
-        if authorization is None:
-            return response
-        if data is not None and not isinstance(data, bytes):
-            raise Transient("the registry asked for credentials")  # the data is used up
-        return self._transport.send(method, url, _with(headers, authorization), data)
+        for _ in range(_MAX_LOGINS):
+            response = self._transport.send(method, url, _with(headers, authorization), data)
+            if response.status != 401 or not own:
+                break
+            asked = response.headers.get("WWW-Authenticate")
+            finish(response)
+            renewed = self._authorizer.challenged(asked, scopes, authorization)
+            if renewed is None or renewed == authorization:
+                break
+            authorization = renewed
+        return response
 
     def refused(self, step: str, response: Response) -> RbuildError:
         """The error for an answer that is not the expected one."""
@@ -305,7 +312,7 @@ class Repository:
                 step,
                 f"{failure.reason} (tried {failure.tries} times)",
                 digest=digest,
-                hint="try again later: what has arrived is not sent again",
+                hint=_FULL if "no space left" in failure.reason else _LATER,
             ) from failure
 
     def _cancel(self, session: str) -> None:
@@ -335,13 +342,15 @@ class Repository:
         return found
 
 
+_LATER = "try again later: what has arrived is not sent again"
+_FULL = "the registry's disk is full: tell whoever runs it"
 _HINTS = {
     401: "podman login {host}",
     403: "the account that is logged in may not do this: podman login {host} as one that may",
     404: "create the repository, or check its name",
     405: "the registry is read-only",
     413: "the registry takes no blobs of this size: ask whoever runs it",
-    507: "the registry's disk is full: tell whoever runs it",
+    507: _FULL,
 }
 
 

@@ -63,7 +63,6 @@ class Upload:
         self._place: str | None = None  # of the session; None: there is none
         self.confirmed = 0  # bytes that the registry is known to have
         self.sent = 0  # bytes that went out, in all tries
-        self._reached = 0  # bytes that the registry has if all goes well
 
     def advance(self) -> None:
         """Go on from what the registry has. Raises Transient, or RbuildError for a refusal."""
@@ -103,7 +102,6 @@ class Upload:
             "Content-Length": str(self._size - start),
             "Content-Range": f"{start}-{self._size - 1}",
         }
-        self._reached = start
         with self._opened() as file:
             part = Part(file, start, self._size - start, self._passed)
             try:
@@ -119,10 +117,9 @@ class Upload:
         self._moved(response)
         self.confirmed = self._size
 
-    def _passed(self, count: int) -> None:
+    def _passed(self, end: int, count: int) -> None:
         self.sent += count
-        self._reached += count
-        self._progress(self._reached)
+        self._progress(end)
 
     def _finish(self) -> None:
         place = self._session()

@@ -21,6 +21,7 @@ _DOCKER_HUB = "registry-1.docker.io"
 _MAX_ERROR = 64 << 10  # bytes that are read of an error's body
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _BROKEN_OFF = re.compile(r"\bEOF\b|UNEXPECTED_EOF|reset by peer")  # the line, not the certificate
+_NO_SPACE = re.compile(rb'"Err":28\b|no space left on device')
 _NOT_TLS = re.compile("wrong version number|record layer failure|http request", re.IGNORECASE)
 
 
@@ -207,10 +208,13 @@ def message(response: Response) -> str:
     Source: OCI distribution specification, "Error Codes".
     """
     try:
-        errors = json.loads(body(response, _MAX_ERROR))["errors"]
+        data = body(response, _MAX_ERROR)
+        errors = json.loads(data)["errors"]
         said = [str(one.get("message") or one.get("code")) for one in errors[:3]]
     except (Transient, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
+    if _NO_SPACE.search(data):  # "unknown error" is all that docker-registry says of it
+        said.append("no space left on device")
     line = "; ".join("".join(char if char.isprintable() else " " for char in one) for one in said)
     return f": {line[:300]}" if line else ""
 
