@@ -173,7 +173,7 @@ def test_what_does_not_pass_is_told(
     tagged = tags(server, path)
     assert not tagged or where[0] in ("GET", "PUT")  # no tag before every blob is there
     # Pushing again finishes the work.
-    assert pushed(built, f"{server.host}/{path}").error is None
+    assert pushed(built, f"{server.host}/{path}", Limits()).error is None
     check_complete(built, server, path)
 
 
@@ -228,5 +228,5 @@ def test_a_full_disk_on_the_registrys_side(built: World) -> None:
         assert "the registry's disk is full" in (problem.hint or "")
         assert not tags(small, "full")
         small.enlarge("20m")
-        assert pushed(built, f"{small.host}/full").error is None
+        assert pushed(built, f"{small.host}/full", Limits()).error is None
         check_complete(built, small, "full")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import msgspec
 
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError
+from rbuild.errors import RbuildError, Where
 from rbuild.recording import Response
 from rbuild.sealed.download import Download
 from rbuild.sealed.replies import Request
@@ -22,6 +22,7 @@ from rbuild.simpleindex import FILE_HEADERS, MAX_PAGE, Page, file_key, is_simple
 from rbuild.store import CorruptBlob, Store
 
 EMPTY = Digest.of(b"")
+_LOOK = 8 << 20  # bytes of a response, after each of which it is asked what is left free
 
 # What a client may rely on; all else tells the day, the server or the client's own visit.
 _KEPT = frozenset(
@@ -186,10 +187,14 @@ class Session:
         with self.store.writer() as writer:
             download.begin(incoming.status, headers, size, writer)
             if not empty:
+                looked = 0
                 for chunk in incoming.chunks():
                     writer.write(chunk)
                     download.grew(writer.size)
                     self._check_open()
+                    if writer.size - looked >= _LOOK:
+                        looked = writer.size
+                        self._check_left(url, looked)
             if not _is_recordable(incoming.status, request):
                 download.finish(None)
                 return
@@ -224,6 +229,8 @@ class Session:
                 writer.write(chunk)
                 download.grew(writer.size)
                 self._check_open()
+                if writer.size > expected.size:
+                    raise Unreachable(expected.url, f"has more than the {expected.size} bytes that it had")
             try:
                 stored = writer.commit(expected.sha256)
             except CorruptBlob:
@@ -245,6 +252,16 @@ class Session:
         if carries_secret(kept.get("link", "").partition(">")[0].lstrip("< ")):
             del kept["link"]
         return kept
+
+    def _check_left(self, url: str, size: int) -> None:
+        """No response, which may be one without an end, takes more than it leaves to all others."""
+        left = os.statvfs(self.store.root)
+        if size > left.f_bavail * left.f_frsize:
+            raise RbuildError(
+                f"a response of more than {size // 1_000_000} MB: it would fill the store",
+                where=Where(url=url),
+                hint="see whether it has an end; free some space, or set RBUILD_STORE to a folder with more",
+            )
 
     def _check_open(self) -> None:
         if self._closed:
