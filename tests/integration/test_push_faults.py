@@ -62,7 +62,7 @@ def path(request: pytest.FixtureRequest) -> str:
 def pushed(world: World, to: str, limits: Limits = IMPATIENT) -> Delivery:
     """What a push within this process comes to."""
     workspace = open_workspace(world.project, world.env)
-    (found,) = push(workspace, STAGES, PushRequest(to=(to,), limits=limits), silent)
+    (found,) = push(workspace, STAGES, PushRequest(to=(to,), limits=limits), silent).deliveries
     return found
 
 

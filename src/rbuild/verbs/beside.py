@@ -21,12 +21,11 @@ from rbuild.statement import (
     STATEMENT_MEDIA_TYPE,
     document_statement,
 )
-from rbuild.verbs.sbom import SbomFormat, sbom
 from rbuild.verbs.workspace import Workspace
 
 _BILLS = {
-    "cyclonedx": (SbomFormat.CYCLONEDX, "application/vnd.cyclonedx+json", CYCLONEDX),
-    "spdx": (SbomFormat.SPDX, "application/spdx+json", SPDX),
+    "cyclonedx": ("application/vnd.cyclonedx+json", CYCLONEDX),
+    "spdx": ("application/spdx+json", SPDX),
 }
 
 
@@ -61,8 +60,8 @@ def _document(workspace: Workspace, lock: Lock, stage: str, kind: Attach) -> Doc
         return Document(
             media_type=STATEMENT_MEDIA_TYPE, data=said, predicate_type=PREDICATE_TYPE, statement=lambda: said
         )
-    format, media_type, predicate_type = _BILLS[kind]
-    data = _bill(workspace, lock, stage, format)
+    media_type, predicate_type = _BILLS[kind]
+    data = _bill(workspace, lock, stage, kind)
     image = lock.stages[stage].image.manifest
     return Document(
         media_type=media_type,
@@ -72,14 +71,16 @@ def _document(workspace: Workspace, lock: Lock, stage: str, kind: Attach) -> Doc
     )
 
 
-def _bill(workspace: Workspace, lock: Lock, stage: str, format: SbomFormat) -> bytes:
+def _bill(workspace: Workspace, lock: Lock, stage: str, kind: str) -> bytes:
     locked = lock.stages[stage]
     # All that the document is a function of: the image, and by its inputs the bases and the recording.
-    parts = [format.value, __version__, lock.project, stage, locked.epoch]
+    parts = [kind, __version__, lock.project, stage, locked.epoch]
     key = Digest.of(canonical_json([*parts, str(locked.image.manifest), str(locked.input)])).hex
     known = workspace.store.cached("bills", key)
     if known is None:
-        known = sbom(workspace, stage, format).document
+        from rbuild.verbs.sbom import SbomFormat, sbom  # brings the libraries of both formats along
+
+        known = sbom(workspace, stage, SbomFormat(kind)).document
         workspace.store.cache("bills", key, known)
     return known
 

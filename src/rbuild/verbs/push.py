@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
@@ -24,17 +24,18 @@ from rbuild.project import PROJECT_FILE
 from rbuild.projectfile import Attach
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry
-from rbuild.registry.cosigned import put_signed
 from rbuild.registry.delivery import Arrivals, Consignment, Means, deliver
 from rbuild.registry.patience import Limits
 from rbuild.registry.referrers import attach
 from rbuild.registry.workers import in_parallel
-from rbuild.signing.cosign import Attachment, attestation_tag, attestations, signature, signature_tag
-from rbuild.signing.key import SigningKey
 from rbuild.store import Blob, MissingBlob
 from rbuild.verbs.gating import open_gate
 from rbuild.verbs.parcels import Parcel, pack
 from rbuild.verbs.workspace import Workspace
+
+if TYPE_CHECKING:  # what only a push that signs needs
+    from rbuild.signing.cosign import Attachment
+    from rbuild.signing.key import SigningKey
 
 _LIMITS = Limits()
 
@@ -292,6 +293,9 @@ class _Errand:
 
     def _sign(self, image: _Image, key: SigningKey) -> None:
         """Sign the image, and all that is said of it; before its tags, which people verify by."""
+        from rbuild.registry.cosigned import put_signed
+        from rbuild.signing.cosign import attestation_tag, attestations, signature, signature_tag
+
         repository, digest = self._registry.repository(image.repository), image.parcel.digest
         named = image.where.at(digest)
         put_signed(repository, signature_tag(digest), lambda there: signature(key, named, existing=there))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rbuild import __version__
 from rbuild import lock as lockfile
@@ -21,7 +22,9 @@ from rbuild.podman import Podman
 from rbuild.project import PROJECT_FILE, Known, Project, check_project, project_of
 from rbuild.projectfile import Base, Kind
 from rbuild.store import Store, store_root
-from rbuild.trustfiles import Trust, project_trust
+
+if TYPE_CHECKING:
+    from rbuild.trustfiles import Trust
 
 LOCK_FILE = "rbuild.lock"
 PRIVATE = ".rbuild"
@@ -66,8 +69,11 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     store, podman = open_store(env)
     project = _read(text, root, store)
-    trust = project_trust(root, str(project.trust)) if project.trust else None
-    if trust:
+    trust = None
+    if project.trust:
+        from rbuild.trustfiles import project_trust
+
+        trust = project_trust(root, str(project.trust))
         podman = replace(podman, handed=trust.handed(store))
     return Workspace(root=root, project=project, store=store, podman=podman, env=env, trust=trust)
 
