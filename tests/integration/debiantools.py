@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 _MIRROR = "http://deb.debian.org/debian"
@@ -17,6 +17,33 @@ def debian_tool(
     `libraries` are the packages that it loads from, libc6 among them: its own, since the host's are older.
     `folder` is empty, and takes apt's lists and the packages.
     """
+    _unpack(folder, [package, *libraries], _lists(folder, suite))
+    program = str(folder / "root/usr/bin" / package)
+    if not libraries:
+        return [program]
+    loader = _loader(folder)
+    return [str(loader), "--library-path", str(loader.parent), program]
+
+
+def debian_programs(folder: Path, packages: Collection[str], *, suite: str) -> dict[str, Path]:
+    """The programs of those names out of the packages of those names, with the libraries that they need.
+
+    A program finds its loader and libraries by itself: Podman starts itself anew, not by way of the loader.
+    """
+    options = _lists(folder, suite)
+    _unpack(folder, sorted({*packages, *_libraries(packages, options)}), options)
+    loader = _loader(folder)
+    programs = {name: folder / "root/usr/bin" / name for name in packages}
+    for program in programs.values():
+        # RPATH, which counts for the libraries of libraries too.
+        argv = ["patchelf", "--set-interpreter", str(loader), "--force-rpath", "--set-rpath"]
+        done = subprocess.run([*argv, str(loader.parent), str(program)], capture_output=True, text=True)
+        assert done.returncode == 0 or "cannot find section" in done.stderr, done.stderr  # it needs none
+    return programs
+
+
+def _lists(folder: Path, suite: str) -> list[str]:
+    """apt's options for that suite, whose lists are there then."""
     for name in ("lists/partial", "cache/archives/partial", "root"):
         (folder / name).mkdir(parents=True)
     (folder / "sources.list").write_text(f"deb {_MIRROR} {suite} main\n")
@@ -24,16 +51,36 @@ def debian_tool(
         "Dir::Etc::sourcelist": folder / "sources.list",
         "Dir::Etc::sourceparts": "-",
         "Dir::State::lists": folder / "lists",
+        "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
         "Acquire::Languages": "none",
+        "Acquire::Check-Valid-Until": "false",  # a mirror of an unstable suite may lag
     }
     options = [f"--option={key}={value}" for key, value in settings.items()]
-    for command in (["update"], ["download", package, *libraries]):
-        subprocess.run(["apt-get", "--quiet=2", *options, *command], cwd=folder, check=True, timeout=120)
+    subprocess.run(["apt-get", "--quiet=2", *options, "update"], cwd=folder, check=True, timeout=120)
+    return options
+
+
+def _libraries(packages: Collection[str], options: Sequence[str]) -> set[str]:
+    """The packages of libraries that they depend on, and that these depend on."""
+    found: set[str] = set()
+    asked = set(packages)
+    while asked:
+        argv = ["apt-cache", *options, "--important", "depends", *sorted(asked)]
+        lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+        named = {line.partition("epends: ")[2] for line in lines}
+        asked = {name for name in named if name.startswith("lib")} - found
+        found |= asked
+    return found
+
+
+def _unpack(folder: Path, packages: Sequence[str], options: Sequence[str]) -> None:
+    argv = ["apt-get", "--quiet=2", *options, "download", *packages]
+    subprocess.run(argv, cwd=folder, check=True, timeout=300)
     for archive in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "--extract", str(archive), str(folder / "root")], check=True)
-    program = str(folder / "root/usr/bin" / package)
-    if not libraries:
-        return [program]
+
+
+def _loader(folder: Path) -> Path:
     (loader,) = folder.glob("root/usr/lib/*/ld-linux-*.so.*")
-    return [str(loader), "--library-path", str(loader.parent), program]
+    return loader

@@ -25,7 +25,8 @@ from rbuild.verbs.push import Request as PushRequest
 from rbuild.verbs.workspace import open_workspace
 
 _OPENER = build_opener(ProxyHandler({}))
-_ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+_KINDS = ("manifest", "index")
+_ACCEPT = {"Accept": ", ".join(f"application/vnd.oci.image.{kind}.v1+json" for kind in _KINDS)}
 
 
 @contextmanager
@@ -86,11 +87,20 @@ def tags(server: Registry, path: str) -> dict[str, dict[str, bytes]]:
             looks = (get(server, f"{name}/manifests/{tag}") or time.sleep(0.1) for _ in range(20))
             data = next(filter(None, looks), None)
             assert data is not None, f"{name}:{tag} leads nowhere"
-            manifest = json.loads(data)
-            for blob in (manifest["config"], *manifest["layers"]):
-                assert get(server, f"{name}/blobs/{blob['digest']}", "HEAD") is not None, f"{name}:{tag}"
+            check_blobs(server, name, data)
             found.setdefault(stage, {})[tag] = data
     return found
+
+
+def check_blobs(server: Registry, name: str, data: bytes) -> None:
+    """All that a manifest, or a list of them, names is there."""
+    manifest = json.loads(data)
+    for one in manifest.get("manifests", ()):
+        listed = get(server, f"{name}/manifests/{one['digest']}")
+        assert listed is not None, f"{name} lists {one['digest']}"
+        check_blobs(server, name, listed)
+    for blob in (manifest["config"], *manifest["layers"]) if "config" in manifest else ():
+        assert get(server, f"{name}/blobs/{blob['digest']}", "HEAD") is not None, name
 
 
 def there(world: World, server: Registry, path: str, stage: str) -> int:
