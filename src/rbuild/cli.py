@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NoReturn
 
 # Each module registers its commands; `--help` lists them in this order.
-from rbuild.commands import building, checking, images, policies, registries, system
+from rbuild.commands import building, checking, images, policies, registries, rules, system
 from rbuild.commands.app import app
 from rbuild.exiting import run_to_exit
 
-__all__ = ["app", "building", "checking", "images", "main", "policies", "registries", "system"]
+__all__ = ["app", "building", "checking", "images", "main", "policies", "registries", "rules", "system"]
 
 
 def main() -> NoReturn:

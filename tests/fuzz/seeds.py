@@ -199,6 +199,40 @@ def ignores() -> list[bytes]:
     return [b"# a comment\n*.pyc\n**/node_modules\n!keep/**/[a-z]?.txt\n/a/b\\ c\n"]
 
 
+def policies() -> list[bytes]:
+    """Files `policies/*.yaml`."""
+    rules = b"""name: supply
+description: What may be in an image.
+stages: ['*']
+comment_waivers: false
+hadolint: optional
+rules:
+  RB101: error
+  RB1*: {level: note, longest_waiver: 30}
+  DL3008: warning
+  SC*: off
+waivers:
+  - {rule: RB101, reason: soon, owner: ann, expires: 2027-01-31, stage: '*', line: FROM}
+"""
+    own = b"""name: own
+description: Ours.
+rules:
+  no-add:
+    expression: item.keyword != "ADD" && !item.flags.exists(f, f.name == "from")
+    each: containerfile.instructions
+    message: "{{ item.keyword }} on line {{ item.line }} of {{ stage.name }}"
+    hint: "COPY {{ item.arguments.split(' ')[0] }}"
+    level: warning
+  small:
+    expression: item.size < 200 * 1024 * 1024 || item.path.matches("^usr/(lib|share)/")
+    when: image
+    each: image.files
+    message: "{{ item.path }}"
+    hint: remove it
+"""
+    return [rules, own]
+
+
 def projects() -> list[bytes]:
     """Files `rbuild.yaml`."""
     bases = b"""project: demo

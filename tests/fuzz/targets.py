@@ -44,6 +44,8 @@ from rbuild.image.normalise import normalisers
 from rbuild.image.platforms import is_list, read_list
 from rbuild.image.tar import BLOCK
 from rbuild.lock import read_lock, write_lock
+from rbuild.policy.expression import compile_own
+from rbuild.policy.policyfile import read_policy
 from rbuild.project import load_project
 from rbuild.recording import Recording
 from rbuild.reference import Reference
@@ -167,6 +169,10 @@ def _project(data: bytes) -> None:
 def _lock(data: bytes) -> None:
     lock = read_lock(data)
     assert read_lock(write_lock(lock)) == lock
+
+
+def _policy(data: bytes) -> None:
+    compile_own([read_policy(data, "policies/p.yaml")])
 
 
 def _page(data: bytes) -> None:
@@ -309,6 +315,7 @@ TARGETS = {
     "manifest": Target(_manifest, seeds.manifests),
     "names": Target(_names, seeds.names, 512),
     "page": Target(_page, seeds.pages),
+    "policy": Target(_policy, seeds.policies, 2_048),
     "project": Target(_project, seeds.projects),
     "server": Target(_server, seeds.responses, 4_096),
     "tar": Target(_tar, seeds.layers, 16_384),
