@@ -19,6 +19,7 @@ from rbuild.image.manifest import Manifest, read_manifest
 from rbuild.lock import Lock, StageLock
 from rbuild.policy.facts import MAX_READ, FileFacts, ImageFacts, LayerFacts, LockFacts
 from rbuild.process import run
+from rbuild.project import PROJECT_FILE, locate
 from rbuild.sbom.origins import with_origins
 from rbuild.sbom.package import Package
 from rbuild.store import Store
@@ -42,6 +43,7 @@ def file_facts(workspace: Workspace, source: Source) -> FileFacts:
         context=tuple(kinds),
         ignore_file=_ignore_file(workspace.root / stage.context, workspace.root / stage.containerfile),
         read=partial(_read, source.context, kinds),
+        locate=lambda *path: locate((workspace.root / PROJECT_FILE).read_bytes(), *path),
     )
 
 
