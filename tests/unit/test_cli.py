@@ -432,8 +432,8 @@ def test_rule_wants_one_or_all(rbuild: Rbuild) -> None:
 
 
 def test_ids_of_rules_are_completed(rbuild: Rbuild, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"RB101", "RB102"} <= set(completed(rbuild, monkeypatch, "rbuild rule rb10"))
-    assert completed(rbuild, monkeypatch, "rbuild rule rb101") == ["RB101"]
+    assert {"RB101", "RB102"} <= set(completed(rbuild, monkeypatch, "rbuild rule RB10"))
+    assert completed(rbuild, monkeypatch, "rbuild rule RB101") == ["RB101"]
 
 
 def test_schema_of_policies(rbuild: Rbuild) -> None:

@@ -49,7 +49,7 @@ def reads(text: str) -> bool:
 
 HEAD = "name: p\ndescription: d\n"
 GOOD = {
-    "levels": "rules: {RB101: error, RB102: off, RB1*: note, 'RB*': warning, DL3008: note, SC*: off, 'DL*': note}",
+    "levels": "rules: {RB101: error, RB102: off, RB1*: note, 'RB*': warning, DL3008: note, SC*: off}",
     "rule": "rules: {RB101: {level: warning, longest_waiver: 30}}",
     "rule without a level": "rules: {RB101: {}}",
     "own": "rules:\n"

@@ -20,7 +20,7 @@ app.add_typer(policy, name="policy")
 def _complete_rule(incomplete: str) -> list[tuple[str, str]]:
     from rbuild.policy.described import all_described
 
-    return [(one.id, one.title) for one in all_described() if one.id.startswith(incomplete.upper())]
+    return [(one.id, one.title) for one in all_described() if one.id.startswith(incomplete)]
 
 
 @app.command("rule")
