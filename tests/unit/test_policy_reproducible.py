@@ -48,10 +48,10 @@ FIRES: tuple[tuple[str, str, list[int]], ...] = (
     ("RB108", "RUN apt-get update\nRUN apt-get install -y curl", [2]),
     ("RB108", "RUN apt-get install -y curl && apt-get update && echo done", [2]),
     ("RB108", "RUN apk update", [2]),
-    ("RB109", "RUN pip install -U numpy \\\n scipy==1.2 \\\n 'pandas>=2'", [2, 4]),
+    ("RB109", "RUN pip install -U numpy \\\n scipy==1.2 \\\n pandas", [2, 4]),
     ("RB109", "RUN python3 -m pip --python /v/bin/python install flask[async]", [2]),
-    ("RB109", "RUN uv pip install --system requests~=2.0", [2]),
-    ("RB109", "RUN pip3 install torch==2.* --index-url https://a.example/", [2]),
+    ("RB109", "RUN uv pip install --system requests", [2]),
+    ("RB109", "RUN pip3 install 'torch ; python_version > \"3\"' --index-url https://a.example/", [2]),
     ("RB110", "COPY package.json .\nRUN npm install", [3]),
     ("RB110", "RUN npm i -g \\\n typescript \\\n prettier@3", [3, 4]),
     ("RB110", "RUN yarn && pnpm install", [2, 2]),
@@ -111,6 +111,7 @@ SILENT: tuple[tuple[str, str], ...] = (
     ("RB108", "RUN <<EOF\napt-get update\napt-get install -y curl\nEOF"),
     ("RB108", "COPY deps.sh /\nRUN apt-get update && /deps.sh"),
     ("RB108", "RUN sh -c 'apt-get update && apt-get -y build-dep hello'"),
+    ("RB109", "RUN pip install 'numpy>=2,<3' 'pandas ~=2.0' x==1.*"),
     ("RB109", "RUN pip install numpy==1.2.3 . -e ./lib /tmp/x.whl 'a==1; python_version<\"4\"'"),
     ("RB109", 'ARG V=1.2\nRUN pip install flask==$V $EXTRA "b==${V}" && pip install -r gone.txt'),
     ("RB109", "RUN pip install --require-hashes -r r.txt numpy && pip download x && pip --version"),
@@ -173,8 +174,8 @@ def test_left_alone(rule: str, text: str) -> None:
 
 def test_requirements_of_the_context() -> None:
     context = {
-        "app/requirements.txt": b"# pinned\nnumpy==1.2\npandas>=2 ; python_version > '3'\n-r more.txt\n"
-        b"a @ https://a.example/a.whl\nscipy \\\n  >=1\n",
+        "app/requirements.txt": b"# pinned\nnumpy==1.2\npandas ; python_version > '3'\n-r more.txt\n"
+        b"a @ https://a.example/a.whl\nscipy \\\n  ; python_version > '3'\nx>=1\n",
         "app/more.txt": b"-c pins.txt\n\nflask\n",
     }
     facts = file_facts(f"{FROM}\nCOPY app /app\nRUN pip install -r /app/requirements.txt\n", context=context)
@@ -189,6 +190,13 @@ def test_requirements_of_the_context() -> None:
 def test_constraints_pin_what_a_command_leaves_open() -> None:
     context = {"pins.txt": b"Flask==1\nnumpy<2\n"}
     assert lines("RB109", "RUN pip install -c pins.txt flask numpy", context=context) == [2]
+
+
+def test_exact_versions_when_they_are_asked_for() -> None:
+    text = (
+        "RUN pip install \\\n 'numpy>=2,<3' \\\n pandas==2.* \\\n x==1.0 'y===1' 'z==1; python_version<\"4\"'"
+    )
+    assert lines("RB109", text, pins="exact") == [3, 4]
 
 
 def test_hashes_when_they_are_asked_for() -> None:
