@@ -215,3 +215,24 @@ def test_where_an_image_may_go_is_a_rule_of_the_projects_own(world: World, folde
         assert done.returncode == 1
         assert f"our-registry: {hub.host}/other/demo/user" in done.stderr
         world.ok("push", "user", "--to", f"{hub.host}/team")
+
+
+def test_a_stage_is_verified_until_its_lock_changes(world: World) -> None:
+    users(world, policy="name: proof\ndescription: Built again.\nrules: {RB118: error, RB309: error}\n")
+
+    def found() -> list[tuple[str, str]]:
+        done = world.rbuild("check", "user", "--json")
+        return [(one["rule"], one["stage"]) for one in json.loads(done.stdout)["findings"]]
+
+    world.ok("all")  # nothing can be verified before it is built
+    assert found() == [("RB118", "user")]
+    done = world.rbuild("push", "user", "--to", "localhost:1/team")
+    assert done.returncode == 1
+    assert "RB309 push-not-verified" in done.stderr and "hint: rbuild verify user" in done.stderr
+
+    world.ok("verify", "user")
+    assert found() == []
+
+    world.write({"user": "FROM scratch\nCOPY file.txt /other\nUSER 1000\n"})
+    world.ok("build", "user")
+    assert found() == [("RB118", "user")]
