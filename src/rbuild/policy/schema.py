@@ -70,6 +70,12 @@ def policy_schema() -> dict[str, Any]:
         },
         "additionalProperties": False,
     }
+    parts["Range"] = {
+        "title": "Packages",
+        "description": "An ecosystem, a name or a pattern, and versions: pypi:requests <2.31.",
+        "type": "string",
+        "pattern": "^(?:pypi|deb|npm):@?[A-Za-z0-9*?]\\S*(?: .*)?$",
+    }
     root["required"] = [*root["required"], "rules"]
     return {"$schema": _DIALECT, **root, "$defs": parts}
 
