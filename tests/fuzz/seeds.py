@@ -20,6 +20,9 @@ from typing import Any
 import zstandard
 
 from rbuild.digest import Digest
+from rbuild.reference import Reference
+from rbuild.signing.cosign import signature, simple_signing
+from rbuild.signing.key import SigningKey
 
 _PROJECT = Path(__file__).parents[2]
 _HEX = "sha256:" + "a" * 64
@@ -354,6 +357,17 @@ def uris() -> list[bytes]:
 
 
 @cache
+@cache  # the key is a new one each time
+def trusts() -> list[bytes]:
+    image = Reference("registry.example", "team/app", digest=Digest.of(b""))
+    made = signature(SigningKey.generate(), image)
+    policy = (_PROJECT / "policies/trust/policy.json").read_bytes()
+    attachments = (_PROJECT / "policies/trust/registries.d/team.yaml").read_bytes()
+    signed = {"type": "sigstoreSigned", "keyData": "AA==", "signedIdentity": {"type": "matchExact"}}
+    other = {"default": [signed], "transports": {"docker": {"*.example": [{"type": "reject"}]}}}
+    return [policy, json.dumps(other).encode(), attachments, made.manifest, simple_signing(image)]
+
+
 def contents() -> list[bytes]:
     """Files that a comparison looks into."""
     text = b"one\ntwo\n2020-01-01 10:00:00\n"

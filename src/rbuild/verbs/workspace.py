@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rbuild import lock as lockfile
 from rbuild.digest import Digest
@@ -20,7 +21,9 @@ from rbuild.project import PROJECT_FILE, Project, load_project
 from rbuild.projectcheck import Kind
 from rbuild.projectfile import Base
 from rbuild.store import Store, store_root
-from rbuild.trustfiles import Trust, project_trust
+
+if TYPE_CHECKING:
+    from rbuild.trustfiles import Trust
 
 LOCK_FILE = "rbuild.lock"
 PRIVATE = ".rbuild"
@@ -64,10 +67,13 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
     except OSError as error:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     project = load_project(text, exists=lambda path: _what_is_at(root, path))
-    trust = project_trust(root, str(project.trust)) if project.trust else None
     store, podman = open_store(env)
-    if trust:
-        podman = replace(podman, handed=trust.handed(store))
+    if project.trust is None:
+        return Workspace(root=root, project=project, store=store, podman=podman, env=env)
+    from rbuild.trustfiles import project_trust  # a few milliseconds
+
+    trust = project_trust(root, str(project.trust))
+    podman = replace(podman, handed=trust.handed(store))
     return Workspace(root=root, project=project, store=store, podman=podman, env=env, trust=trust)
 
 
