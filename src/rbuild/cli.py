@@ -20,9 +20,7 @@ def _typed() -> int:
     """Run what the arguments name, as Typer reads them."""
     import typer
 
-    # Each module registers its commands; `--help` lists them in this order.
-    from rbuild.commands import building, checking, images, policies, registries, system  # noqa: F401
-    from rbuild.commands.app import app
+    from rbuild.commands.every import app
 
     try:
         return app(prog_name="rbuild", standalone_mode=False) or Exit.OK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from rbuild.console import Span, say_spans
@@ -25,11 +25,13 @@ def say_findings(found: Checked, line: Line) -> None:
 
     `line` gives the line at a place, without its end. The same finding in several stages is said once.
     """
-    for group in _groups(one for one in found.findings if one.waiver is None):
+    groups = list(_groups(one for one in found.findings if one.waiver is None))
+    for group in groups:
         for spans in _drawn(group, line):
             say_spans(*spans)
         say_spans()
-    for spans in (*_unchecked(found.unchecked), _summary(found)):
+    levels = Counter(one.level for one, _ in groups)
+    for spans in (*_unchecked(found.unchecked), _summary(found, levels)):
         say_spans(*spans)
 
 
@@ -89,8 +91,7 @@ def _unchecked(left: Iterable[Unchecked]) -> Iterator[Sequence[Span]]:
         yield ("  hint:", _HINT), (f" {ones[0].hint}", "")
 
 
-def _summary(found: Checked) -> Sequence[Span]:
-    counts = Counter(one.level for one in found.findings if one.waiver is None)
+def _summary(found: Checked, counts: Mapping[Level, int]) -> Sequence[Span]:
     waived = sum(1 for one in found.findings if one.waiver is not None)
     parts = [
         f"{counts[level]} {level.value}{'s'[: counts[level] != 1]}"

@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rbuild.errors import RbuildError, Where
 from rbuild.process import Process, failure, run
-from rbuild.trustfiles import Handed
+
+if TYPE_CHECKING:
+    from rbuild.trustfiles import Handed
 
 _NO_SPACE = "no space left on device"
 _BROKEN = re.compile(r'locating item named "manifest" for image with ID "([0-9a-f]{64})"')

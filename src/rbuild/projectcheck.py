@@ -24,10 +24,10 @@ from rbuild.projectfile import (
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
 from rbuild.suggest import did_you_mean
-from rbuild.trust.policy import POLICY_FILE
 from rbuild.yamlfile import Document, Node, Scalar
 
 _MAX_STAGES: Final = 1000
+_POLICY_FILE: Final = "policy.json"  # of a trust policy
 _PLATFORM = re.compile(r"linux/(?P<architecture>[a-z0-9]+)(?:/v[0-9])?\Z")
 _ARCHITECTURES: Final = ("amd64", "arm64", "386", "arm", "ppc64le", "riscv64", "s390x")
 
@@ -40,7 +40,9 @@ def check(file: ProjectFile, document: Document, exists: Exists) -> None:
         _check_registry(registry, document, "substitutes", at)
     _check_templates(file, document)
     if file.trust is not None and _check_exists(file.trust, "directory", ("trust",), document, exists):
-        _check_exists(RelativePath.parse(f"{file.trust}/{POLICY_FILE}"), "file", ("trust",), document, exists)
+        _check_exists(
+            RelativePath.parse(f"{file.trust}/{_POLICY_FILE}"), "file", ("trust",), document, exists
+        )
     _check_platform(file.platform, document)
     _check_bases(file.bases, document, exists)
     stages = document.keys("stages")

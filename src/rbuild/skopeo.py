@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rbuild.digest import Digest
 from rbuild.errors import Exit, RbuildError, Where
@@ -17,7 +18,9 @@ from rbuild.podman import Podman, podman_space
 from rbuild.process import Completed, Process, failure, run
 from rbuild.reference import Reference
 from rbuild.store import Store
-from rbuild.trustfiles import Handed
+
+if TYPE_CHECKING:
+    from rbuild.trustfiles import Handed
 
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?\Z")
 _INSPECT_SECONDS = 120.0

@@ -20,6 +20,9 @@ from typing import Any
 import zstandard
 
 from rbuild.digest import Digest
+from rbuild.reference import Reference
+from rbuild.signing.cosign import signature, simple_signing
+from rbuild.signing.key import SigningKey
 
 _PROJECT = Path(__file__).parents[2]
 _HEX = "sha256:" + "a" * 64
@@ -199,6 +202,40 @@ def ignores() -> list[bytes]:
     return [b"# a comment\n*.pyc\n**/node_modules\n!keep/**/[a-z]?.txt\n/a/b\\ c\n"]
 
 
+def policies() -> list[bytes]:
+    """Files `policies/*.yaml`."""
+    rules = b"""name: supply
+description: What may be in an image.
+stages: ['*']
+comment_waivers: false
+hadolint: optional
+rules:
+  RB101: error
+  RB1*: {level: note, longest_waiver: 30}
+  DL3008: warning
+  SC*: off
+waivers:
+  - {rule: RB101, reason: soon, owner: ann, expires: 2027-01-31, stage: '*', line: FROM}
+"""
+    own = b"""name: own
+description: Ours.
+rules:
+  no-add:
+    expression: item.keyword != "ADD" && !item.flags.exists(f, f.name == "from")
+    each: containerfile.instructions
+    message: "{{ item.keyword }} on line {{ item.line }} of {{ stage.name }}"
+    hint: "COPY {{ item.arguments.split(' ')[0] }}"
+    level: warning
+  small:
+    expression: item.size < 200 * 1024 * 1024 || item.path.matches("^usr/(lib|share)/")
+    when: image
+    each: image.files
+    message: "{{ item.path }}"
+    hint: remove it
+"""
+    return [rules, own]
+
+
 def projects() -> list[bytes]:
     """Files `rbuild.yaml`."""
     bases = b"""project: demo
@@ -320,6 +357,17 @@ def uris() -> list[bytes]:
 
 
 @cache
+@cache  # the key is a new one each time
+def trusts() -> list[bytes]:
+    image = Reference("registry.example", "team/app", digest=Digest.of(b""))
+    made = signature(SigningKey.generate(), image)
+    policy = (_PROJECT / "policies/trust/policy.json").read_bytes()
+    attachments = (_PROJECT / "policies/trust/registries.d/team.yaml").read_bytes()
+    signed = {"type": "sigstoreSigned", "keyData": "AA==", "signedIdentity": {"type": "matchExact"}}
+    other = {"default": [signed], "transports": {"docker": {"*.example": [{"type": "reject"}]}}}
+    return [policy, json.dumps(other).encode(), attachments, made.manifest, simple_signing(image)]
+
+
 def contents() -> list[bytes]:
     """Files that a comparison looks into."""
     text = b"one\ntwo\n2020-01-01 10:00:00\n"

@@ -44,6 +44,8 @@ from rbuild.image.normalise import normalisers
 from rbuild.image.platforms import is_list, read_list
 from rbuild.image.tar import BLOCK
 from rbuild.lock import read_lock, write_lock
+from rbuild.policy.expression import compile_own
+from rbuild.policy.policyfile import read_policy
 from rbuild.project import load_project
 from rbuild.recording import Recording
 from rbuild.reference import Reference
@@ -53,9 +55,14 @@ from rbuild.sealed.exchange import Exchange
 from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Patience, Upstream, fetch
 from rbuild.sealed.urls import carries_secret, printable_url, recorded_url
+from rbuild.signing.claims import Signature, listed_signatures, read_claim
 from rbuild.simpleindex import HTML_TYPE, JSON_TYPE, PLAIN_HTML, lock_page, parse_page
 from rbuild.simpleindex import render as render_page
 from rbuild.store import Store
+from rbuild.trust.attachments import read_attachments
+from rbuild.trust.identity import Identity
+from rbuild.trust.judge import judge
+from rbuild.trust.policy import read_policy as read_trust
 
 _EPOCH = 1_600_000_000
 _UNPACKED = 64 << 20
@@ -167,6 +174,10 @@ def _project(data: bytes) -> None:
 def _lock(data: bytes) -> None:
     lock = read_lock(data)
     assert read_lock(write_lock(lock)) == lock
+
+
+def _policy(data: bytes) -> None:
+    compile_own([read_policy(data, "policies/p.yaml")])
 
 
 def _page(data: bytes) -> None:
@@ -296,6 +307,20 @@ def _image(name: str, content: bytes) -> Image:
     return Image(name="fuzzed", manifest=manifest, config=config, open_layer=lambda number: io.BytesIO(layer))
 
 
+def _trust(data: bytes) -> None:
+    """A policy, registries.d, and what lies in a registry as a signature: each reader refuses the others."""
+    image = Reference("registry.example", "team/app", digest=Digest.of(b""))
+    with contextlib.suppress(RbuildError):
+        _, requirements = read_trust(data, "policy.json").requirements(image)
+        judge(requirements, image, [Signature(data, "AA==")], lambda key: key.data or b"")
+    with contextlib.suppress(RbuildError):
+        read_attachments([("a.yaml", data)]).used(image)
+    with contextlib.suppress(RbuildError):
+        listed_signatures(data)
+    claim = read_claim(data)
+    Identity(kind="matchRepository").fits(image, claim.name)
+
+
 TARGETS = {
     "archive": Target(_archive, seeds.archives, 16_384),
     "client": Target(_client, seeds.requests),
@@ -309,8 +334,10 @@ TARGETS = {
     "manifest": Target(_manifest, seeds.manifests),
     "names": Target(_names, seeds.names, 512),
     "page": Target(_page, seeds.pages),
+    "policy": Target(_policy, seeds.policies, 2_048),
     "project": Target(_project, seeds.projects),
     "server": Target(_server, seeds.responses, 4_096),
+    "trust": Target(_trust, seeds.trusts, 4_096),
     "tar": Target(_tar, seeds.layers, 16_384),
     "uris": Target(_uris, seeds.uris, 2_048),
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from registries import registry
 from worlds import Layouts, World, project_file
 
 POLICY = """\
@@ -131,3 +133,106 @@ def test_without_policies_every_rule_is_asked(world: World, layouts: Layouts) ->
     found = json.loads(world.rbuild("check", "--json").stdout)
     assert found["policies"] == []
     assert "RB102" in {one["rule"] for one in found["findings"]}
+
+
+ROOT = "name: users\ndescription: Who images run as.\nrules: {RB201: error}\n"
+
+
+def users(world: World, *, policy: str | None = ROOT) -> None:
+    """A stage that runs as root, and one that does not; both from nothing."""
+    stages = {
+        name: {"containerfile": name, "context": "context", "run": {"command": ["/none"]}}
+        for name in ("root", "user")
+    }
+    world.write(
+        {
+            "rbuild.yaml": project_file({}, stages),
+            "root": "FROM scratch\nCOPY file.txt /\n",
+            "user": "FROM scratch\nCOPY file.txt /\nUSER 1000\n",
+            "context/file.txt": "text\n",
+            **({"policies/users.yaml": policy} if policy else {}),
+        }
+    )
+
+
+def test_an_image_that_a_policy_refuses_is_not_locked_and_the_others_are(world: World) -> None:
+    users(world)
+    done = world.rbuild("all")
+    assert done.returncode == 1
+    assert "RB201 runs-as-root" in done.stderr
+    assert list(world.digests()) == ["user"]
+    assert "localhost/demo/root" not in world.podman("images", "--format", "{{.Repository}}").split()
+
+    world.write({"root": "FROM scratch\nCOPY file.txt /\nUSER 1000:1000\n"})
+    world.ok("all")
+    assert list(world.digests()) == ["root", "user"]
+    assert world.rbuild("check").returncode == 0
+
+
+def test_a_policy_that_comes_later_holds_what_is_locked_from_being_run_pushed_and_pulled(
+    world: World, folder: Path
+) -> None:
+    users(world, policy=None)
+    world.ok("all")
+    locked = (world.project / "rbuild.lock").read_bytes()
+    with registry(folder) as hub:
+        world.ok("push", "--to", f"{hub.host}/team")
+
+        world.write({"policies/users.yaml": ROOT})
+        done = world.rbuild("push", "--to", f"{hub.host}/other", "--json")
+        assert done.returncode == 1
+        (delivery,) = json.loads(done.stdout)
+        assert [image["stage"] for image in delivery["images"]] == ["user"]
+        assert "RB201 runs-as-root" in done.stderr
+
+        world.podman("rmi", "--all", "--force")
+        world.forget_store()
+        done = world.rbuild("pull", "--from", f"{hub.host}/team")
+        assert done.returncode == 1
+        assert "RB201 runs-as-root" in done.stderr
+        names = world.podman("images", "--format", "{{.Repository}}").split()
+        assert "localhost/demo/user" in names and "localhost/demo/root" not in names
+
+    done = world.rbuild("run", "root")
+    assert done.returncode == 1
+    assert "RB201 runs-as-root" in done.stderr
+    assert (world.project / "rbuild.lock").read_bytes() == locked
+
+
+def test_where_an_image_may_go_is_a_rule_of_the_projects_own(world: World, folder: Path) -> None:
+    users(world, policy=None)
+    world.write(
+        {
+            "policies/places.yaml": "name: places\ndescription: Where images go.\nrules:\n"
+            "  our-registry:\n    when: push\n    hint: push to our own registry\n"
+            "    expression: push.destination.contains('/team/')\n"
+            "    message: '{{ push.destination }} is not ours'\n"
+        }
+    )
+    world.ok("all")
+    with registry(folder) as hub:
+        done = world.rbuild("push", "user", "--to", f"{hub.host}/other")
+        assert done.returncode == 1
+        assert f"our-registry: {hub.host}/other/demo/user" in done.stderr
+        world.ok("push", "user", "--to", f"{hub.host}/team")
+
+
+def test_a_stage_is_verified_until_its_lock_changes(world: World) -> None:
+    users(world, policy="name: proof\ndescription: Built again.\nrules: {RB118: error, RB309: error}\n")
+
+    def found() -> list[tuple[str, str]]:
+        done = world.rbuild("check", "user", "--json")
+        return [(one["rule"], one["stage"]) for one in json.loads(done.stdout)["findings"]]
+
+    world.ok("all")  # nothing can be verified before it is built
+    assert found() == [("RB118", "user")]
+    done = world.rbuild("push", "user", "--to", "localhost:1/team")
+    assert done.returncode == 1
+    assert "RB309 push-not-verified" in done.stderr and "hint: rbuild verify user" in done.stderr
+
+    world.ok("verify", "user")
+    assert found() == []
+
+    world.write({"user": "FROM scratch\nCOPY file.txt /other\nUSER 1000\n"})
+    world.ok("build", "user")
+    assert found() == [("RB118", "user")]

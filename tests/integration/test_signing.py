@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -166,7 +168,7 @@ def test_cosign_verifies_a_verification(signed: Signed) -> None:
         (line,) = done.stdout.splitlines()
         statement = json.loads(base64.b64decode(json.loads(line)["payload"]))
         assert statement["predicate"]["verificationResult"] == "PASSED"
-        assert statement["predicate"]["resourceUri"] == signed.at("one")
+        assert statement["predicate"]["resourceUri"] == f"docker://{signed.at('one')}"
         assert statement["predicate"]["timeVerified"] == found["kept"]["time"]
     assert attested(signed, "cyclonedx").returncode == 0  # what others said stays
 
@@ -293,6 +295,42 @@ def test_podman_refuses_an_unsigned_image(signed: Signed, policy: Path) -> None:
     argv += ["--signature-policy", str(policy / ".config/containers/policy.json")]
     done = subprocess.run(argv, env=env, capture_output=True, text=True)
     assert done.returncode != 0 and "no signature exists" in done.stderr
+
+
+def test_a_signed_base_is_taken_where_skopeo_verifies(
+    signed: Signed, skopeo: list[str], folder: Path, tmp_path: Path
+) -> None:
+    """rbuild judges, and then skopeo by the policy that it is handed; Debian 12's own can only refuse."""
+    world = make_world(folder)
+    shutil.copytree(TRUST, world.project / "trust")
+    for name in ("policy.json", "registries.d/team.yaml"):
+        path = world.project / "trust" / name
+        path.write_text(path.read_text().replace("registry.example.org", signed.registry.host))
+    shutil.copy(f"{signed.keys}.pub", world.project / "trust/team.pub")
+    stage = {"three": {"containerfile": "Containerfile", "context": "context"}}
+    world.write(
+        {
+            "rbuild.yaml": project_file({}, stage) + "trust: trust\n",
+            "Containerfile": f"FROM {signed.name('one')}:1\nCOPY more /\n",
+            "context/more": "more\n",
+        }
+    )
+    program = tmp_path / "bin" / "skopeo"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(skopeo)} "$@"\n')
+    program.chmod(0o755)
+    try:
+        own = world.rbuild("build")
+        if platform.freedesktop_os_release()["VERSION_ID"] == "12":
+            assert own.returncode == 2
+            assert "this host's skopeo does not verify signatures of sigstore" in own.stderr
+            assert "hint: Debian 12 builds skopeo and Podman without them" in own.stderr
+        else:
+            assert own.returncode == 0, own.stderr
+        world.ok("build", env={"PATH": f"{program.parent}:{world.env['PATH']}"})
+        assert world.lock["bases"][f"{signed.name('one')}:1"]["digest"] == signed.world.digests()["one"]
+    finally:
+        remove_world(world)
 
 
 def test_what_is_attached_refers_to_the_image(signed: Signed) -> None:

@@ -44,6 +44,8 @@ COMMANDS = (
     "shell",
     "pull",
     "keygen",
+    "check",
+    "rule",
     "doctor",
     "schema",
 )
@@ -382,3 +384,58 @@ def test_source_date_epoch(rbuild: Rbuild, monkeypatch: pytest.MonkeyPatch, valu
     said = rbuild("all", "--locked")
     assert said.code == (1 if good else 2)
     assert ("SOURCE_DATE_EPOCH is not a number of seconds" in said.err) is not good
+
+
+def test_a_rule_is_said_by_its_id_and_by_its_name(rbuild: Rbuild) -> None:
+    said = rbuild("rule", "RB102")
+    assert said.code == 0
+    assert said.out.startswith("RB102 moving-tag  warning; checked before anything is fetched\n")
+    assert "\nFound\n  FROM python\n\nFix\n  name a version" in said.out
+    assert rbuild("rule", "rb102") == rbuild("rule", "moving-tag") == said
+    known = json.loads(rbuild("rule", "RB102", "--json").out)
+    assert (known["id"], known["level"]) == ("RB102", "warning")
+
+
+def test_the_settings_of_a_rule_are_said_with_their_defaults(rbuild: Rbuild) -> None:
+    with_settings = [one for one in json.loads(rbuild("rule", "--list", "--json").out) if one["settings"]]
+    assert with_settings
+    for rule in with_settings:
+        said = rbuild("rule", rule["id"]).out
+        for setting in rule["settings"]:
+            assert f"  {setting['name']}: " in said
+            assert setting["description"]
+        assert said.count("    without it: ") == len(rule["settings"])
+
+
+def test_all_rules_are_listed(rbuild: Rbuild) -> None:
+    first, *rows = rbuild("rule", "--list").out.splitlines()
+    assert first.split()[:3] == ["ID", "NAME", "LEVEL"]
+    ids = [one["id"] for one in json.loads(rbuild("rule", "--list", "--json").out)]
+    assert [row.split()[0] for row in rows] == ids == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("moving-tags",), "did you mean 'moving-tag'?"),
+        (("zzzzzz",), "--list"),
+    ],
+)
+def test_there_is_no_such_rule(rbuild: Rbuild, arguments: tuple[str, ...], hint: str) -> None:
+    said = rbuild("rule", *arguments)
+    assert said.code == 2
+    assert hint in said.err
+
+
+def test_rule_wants_one_or_all(rbuild: Rbuild) -> None:
+    assert rbuild("rule").code == rbuild("rule", "RB101", "--list").code == 2
+
+
+def test_ids_of_rules_are_completed(rbuild: Rbuild, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"RB101", "RB102"} <= set(completed(rbuild, monkeypatch, "rbuild rule RB10"))
+    assert completed(rbuild, monkeypatch, "rbuild rule RB101") == ["RB101"]
+
+
+def test_schema_of_policies(rbuild: Rbuild) -> None:
+    made = json.loads(rbuild("schema", "--policy").out)
+    assert "RB101" in made["properties"]["rules"]["properties"]

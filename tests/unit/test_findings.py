@@ -113,7 +113,7 @@ stage train: note own-rule: python means another image from one day to the next
 
 not checked: stage infer: it is not locked yet: 2 rules: RB201, RB202
   hint: rbuild build infer
-2 errors, 1 warning, 1 note (40 rules, 2 stages)
+1 error, 1 warning, 1 note (40 rules, 2 stages)
 """
     )
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from policyfacts import file_facts, found
+from policyfacts import NOW, file_facts, found, lock_facts, stage_lock
+
+from rbuild.digest import Digest
+from rbuild.lock import BaseLock, Lock
+from rbuild.policy.facts import Verified
 
 HEX = "0123456789abcdef" * 4
 COMMIT = HEX[:40]
@@ -42,10 +48,10 @@ FIRES: tuple[tuple[str, str, list[int]], ...] = (
     ("RB108", "RUN apt-get update\nRUN apt-get install -y curl", [2]),
     ("RB108", "RUN apt-get install -y curl && apt-get update && echo done", [2]),
     ("RB108", "RUN apk update", [2]),
-    ("RB109", "RUN pip install -U numpy \\\n scipy==1.2 \\\n 'pandas>=2'", [2, 4]),
+    ("RB109", "RUN pip install -U numpy \\\n scipy==1.2 \\\n pandas", [2, 4]),
     ("RB109", "RUN python3 -m pip --python /v/bin/python install flask[async]", [2]),
-    ("RB109", "RUN uv pip install --system requests~=2.0", [2]),
-    ("RB109", "RUN pip3 install torch==2.* --index-url https://a.example/", [2]),
+    ("RB109", "RUN uv pip install --system requests", [2]),
+    ("RB109", "RUN pip3 install 'torch ; python_version > \"3\"' --index-url https://a.example/", [2]),
     ("RB110", "COPY package.json .\nRUN npm install", [3]),
     ("RB110", "RUN npm i -g \\\n typescript \\\n prettier@3", [3, 4]),
     ("RB110", "RUN yarn && pnpm install", [2, 2]),
@@ -105,6 +111,7 @@ SILENT: tuple[tuple[str, str], ...] = (
     ("RB108", "RUN <<EOF\napt-get update\napt-get install -y curl\nEOF"),
     ("RB108", "COPY deps.sh /\nRUN apt-get update && /deps.sh"),
     ("RB108", "RUN sh -c 'apt-get update && apt-get -y build-dep hello'"),
+    ("RB109", "RUN pip install 'numpy>=2,<3' 'pandas ~=2.0' x==1.*"),
     ("RB109", "RUN pip install numpy==1.2.3 . -e ./lib /tmp/x.whl 'a==1; python_version<\"4\"'"),
     ("RB109", 'ARG V=1.2\nRUN pip install flask==$V $EXTRA "b==${V}" && pip install -r gone.txt'),
     ("RB109", "RUN pip install --require-hashes -r r.txt numpy && pip download x && pip --version"),
@@ -167,8 +174,8 @@ def test_left_alone(rule: str, text: str) -> None:
 
 def test_requirements_of_the_context() -> None:
     context = {
-        "app/requirements.txt": b"# pinned\nnumpy==1.2\npandas>=2 ; python_version > '3'\n-r more.txt\n"
-        b"a @ https://a.example/a.whl\nscipy \\\n  >=1\n",
+        "app/requirements.txt": b"# pinned\nnumpy==1.2\npandas ; python_version > '3'\n-r more.txt\n"
+        b"a @ https://a.example/a.whl\nscipy \\\n  ; python_version > '3'\nx>=1\n",
         "app/more.txt": b"-c pins.txt\n\nflask\n",
     }
     facts = file_facts(f"{FROM}\nCOPY app /app\nRUN pip install -r /app/requirements.txt\n", context=context)
@@ -183,6 +190,13 @@ def test_requirements_of_the_context() -> None:
 def test_constraints_pin_what_a_command_leaves_open() -> None:
     context = {"pins.txt": b"Flask==1\nnumpy<2\n"}
     assert lines("RB109", "RUN pip install -c pins.txt flask numpy", context=context) == [2]
+
+
+def test_exact_versions_when_they_are_asked_for() -> None:
+    text = (
+        "RUN pip install \\\n 'numpy>=2,<3' \\\n pandas==2.* \\\n x==1.0 'y===1' 'z==1; python_version<\"4\"'"
+    )
+    assert lines("RB109", text, pins="exact") == [3, 4]
 
 
 def test_hashes_when_they_are_asked_for() -> None:
@@ -209,3 +223,69 @@ def test_version_control_data_in_the_context() -> None:
     context = {**bare, **folders, ".hg": b"", ".hg/store": b"", "CVS": b"", "docs/HEAD": b""}
     facts = file_facts(FROM, context=context)
     assert [one.text for one in found("RB115", facts)] == [".hg", "vendor/tool.git"]
+
+
+@pytest.mark.parametrize(
+    ("base", "settings", "expected"),
+    [
+        ("python", {}, [1]),
+        ("python:slim", {}, [1]),
+        ("docker.io/library/debian:testing-slim", {}, [1]),
+        ("python:3", {"numbers": 2}, [1]),
+        ("debian:bookworm", {"numbers": 1}, [1]),
+        ("a.example/b:weekly-7", {"moving": ("weekly-*",)}, [1]),
+        ("python:3", {}, []),
+        ("python:3.11-slim", {"numbers": 2}, []),
+        ("debian:bookworm", {}, []),
+        (f"python@sha256:{HEX}", {"numbers": 3}, []),
+        ("scratch", {"numbers": 3}, []),
+    ],
+)
+def test_tags_that_move(base: str, settings: dict[str, Any], expected: list[int]) -> None:
+    facts = file_facts(f"FROM {base}\nCOPY a /a\n")
+    assert [one.where.line for one in found("RB102", facts, **settings) if one.where] == expected
+
+
+def test_a_normaliser_that_is_off() -> None:
+    said = (
+        "project: demo\nstages:\n  app:\n    containerfile: Containerfile\n    normalisers: {bytecode: %s}\n"
+    )
+    (one,) = found("RB116", file_facts(FROM, project=said % "false"))
+    assert str(one.where) == "rbuild.yaml stages.app.normalisers.bytecode"
+    assert found("RB116", file_facts(FROM, project=said % "true")) == []
+
+
+def test_a_base_without_a_digest_in_the_lock() -> None:
+    files = file_facts("FROM a.example/b:1 AS b\nRUN true\nFROM a.example/c:1\nCOPY --from=b / /\n")
+    keys = tuple(files.uses.values())
+    bases = {key: BaseLock(digest=Digest.of(b""), image=f"{key}:1") for key in keys}
+    lock = Lock(version=1, project="demo", platform="linux/amd64", bases=bases)
+    right = lock_facts(files, lock=lock, locked=stage_lock(bases=keys))
+    assert found("RB101", right) == []
+    lacking = lock_facts(files, lock=lock, locked=stage_lock(bases=keys[:1]))
+    assert [one.where.line for one in found("RB101", lacking) if one.where] == [3]
+
+
+def test_an_old_lock() -> None:
+    files = file_facts(FROM)
+    old = lock_facts(files, locked_at=NOW - timedelta(days=91))
+    assert [one.message for one in found("RB117", old)] == ["the lock is 91 days old; 90 are the most"]
+    assert found("RB117", old, days=91) == []
+    assert found("RB117", lock_facts(files, locked_at=NOW - timedelta(days=91), fresh=True)) == []
+    assert found("RB117", lock_facts(files, locked_at=None)) == []
+
+
+def test_a_stage_without_a_verification() -> None:
+    files, locked = file_facts(FROM), stage_lock()
+    image, when = locked.image.manifest, NOW - timedelta(days=9)
+    right = Verified(image=image, input=locked.input, when=when, verdict="identical")
+    assert found("RB118", lock_facts(files, locked=locked, verified=right)) == []
+    for verified, said in (
+        (None, "was not built again from nothing"),
+        (replace(right, input=Digest.of(b"other")), "was not built again from nothing"),
+        (replace(right, verdict="different"), "was built again on 2026-11-16, and was different"),
+    ):
+        (one,) = found("RB118", lock_facts(files, locked=locked, verified=verified))
+        assert said in one.message
+    assert found("RB118", lock_facts(files, locked=locked, verified=right), days=8) != []
+    assert found("RB118", lock_facts(files, locked=locked, fresh=True)) == []

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from rbuild.commands import building, checking, images, policies, registries, system  # noqa: F401 (in this order)
-from rbuild.commands.app import app
+from rbuild.commands.every import app
 from rbuild.commands.quick import FLAGS, VALUES, plain_push
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import typer
 
@@ -33,9 +34,19 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command("schema")
-def schema() -> None:
+def schema(
+    policy: Annotated[
+        bool, typer.Option("--policy", help="That of policies/*.yaml, with every rule.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of rbuild.yaml, for editors."""
     from rbuild.jsonout import print_json
+
+    if policy:
+        from rbuild.policy.schema import policy_schema
+
+        print_json(policy_schema())
+        return
     from rbuild.schema import schema as verb
 
     print_json(verb())

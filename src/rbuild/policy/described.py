@@ -78,3 +78,17 @@ def settings_of(rule: Rule) -> tuple[Setting, ...]:
         Setting(name=name, default=getattr(default, name), description=said[name].get("description", ""))
         for name in said
     )
+
+
+def table() -> Iterator[str]:
+    """The table of docs/policies.md, in Markdown: our own rules."""
+    yield "| id | name | level | checked | what is wrong | fix |"
+    yield "|---|---|---|---|---|---|"
+    for rule in map(_ours, RULES.values()):
+        said = (f"`{rule.id}`", rule.name, rule.level.value, rule.checked, rule.title, _cell(rule.fix))
+        yield f"| {' | '.join(said)} |"
+
+
+def _cell(text: str) -> str:
+    """A text, such as a command, in one cell of Markdown."""
+    return "`` " + " ".join(text.split()).replace("|", "\\|") + " ``"

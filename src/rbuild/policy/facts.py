@@ -14,11 +14,15 @@ from rbuild.image.config import Config
 from rbuild.image.manifest import Manifest
 from rbuild.image.tar import Kind
 from rbuild.lock import Lock, StageLock
-from rbuild.project import Project, Stage
+from rbuild.project import PROJECT_FILE, Project, Stage
 from rbuild.reference import Reference
 from rbuild.sbom.package import Package
 
 MAX_READ = 1 << 20  # bytes of one file of a context
+
+
+def _in_project(*path: str) -> Where:
+    return Where(file=PROJECT_FILE, key=".".join(path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,8 @@ class FileFacts:
     reference to an image to the key of its base. `context` are the paths that COPY and ADD may read, in byte
     order; `ignore_file` is the .containerignore (or .dockerignore) that applies, None where there is none.
     `read` gives a file of the context, up to MAX_READ bytes; None: there is no such file, or it has more.
-    `memo` is for what one rule works out of these facts and the next ones need again.
+    `locate` tells where a key of rbuild.yaml is. `memo` is for what one rule works out of these facts and the
+    next ones need again.
     """
 
     project: Project
@@ -40,6 +45,7 @@ class FileFacts:
     context: tuple[str, ...]
     ignore_file: str | None
     read: Callable[[str], bytes | None]
+    locate: Callable[..., Where] = field(default=_in_project, repr=False, compare=False)
     memo: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property

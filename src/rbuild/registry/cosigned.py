@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rbuild.digest import Digest
+from rbuild.errors import Where, at
 from rbuild.image.manifest import OCI_MANIFEST
 from rbuild.registry.patience import Transient
 from rbuild.registry.repository import Repository
@@ -22,7 +23,8 @@ def put_signed(repository: Repository, tag: str, made: Callable[[bytes | None], 
 
     def wanted() -> tuple[Attachment, bool]:
         found = repository.manifest(tag)
-        attachment = made(found.data if found else None)
+        with at(Where(url=f"{repository}:{tag}")):
+            attachment = made(found.data if found else None)
         return attachment, found is not None and found.data == attachment.manifest
 
     def once() -> bool:

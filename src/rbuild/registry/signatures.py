@@ -26,7 +26,7 @@ def signatures_of(repository: Repository, image: Digest) -> tuple[Signature, ...
         listed = listed_signatures(found.data)
         if len(listed) > _MOST:
             raise RbuildError(f"{len(listed)} signatures; more than {_MOST} are refused")
-    fitting = [one for one in listed if one.size <= MAX_CLAIM]
+    fitting = [one for one in listed if 0 < one.size <= MAX_CLAIM]
     return tuple(in_parallel([partial(_fetched, repository, one) for one in fitting]))
 
 

@@ -67,6 +67,15 @@ def _locked(stage: StageLock, bases: Mapping[str, BaseLock]) -> Iterator[tuple[_
             yield key, Origin(url=response.url, sha256=response.sha256, size=response.size)
 
 
+def package_of(url: str) -> tuple[Ecosystem, str, str] | None:
+    """The ecosystem, name and version of the package that a file is of, by the file's name or URL.
+
+    The epoch of a Debian version is not in it.
+    """
+    key = _of_url(url)
+    return (Ecosystem(key[0]), key[1], unquote(key[2])) if key else None
+
+
 def _of_url(url: str) -> _Key | None:
     path = unquote(urlsplit(url).path)
     file = path.rpartition("/")[2]

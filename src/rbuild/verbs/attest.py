@@ -89,7 +89,7 @@ def _attested(
         statement = verification_summary(
             f"{workspace.project.name}/{one.stage}",
             one.locked,
-            resource=str(place.at(one.locked)),
+            resource=f"docker://{place.at(one.locked)}",
             input_digest=Digest.parse(one.kept.input),
             passed=one.verdict in wanted.accepted,
             time=one.kept.time,

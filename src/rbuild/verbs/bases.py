@@ -40,6 +40,10 @@ class Bases:
         self._epoch = epoch
         self._admission = Admission(workspace, offline=offline)
 
+    def close(self) -> None:
+        """End every wait for a registry's signatures."""
+        self._admission.close()
+
     def lock(self, key: str) -> BaseLock:
         """Pin a base anew, from the network. Raises RbuildError when it cannot be had."""
         definition = self._workspace.project.base(Reference.parse(key))

@@ -10,6 +10,7 @@ from rbuild.events import Emit, Note
 from rbuild.lock import Lock
 from rbuild.policy.facts import LockFacts
 from rbuild.policy.model import Finding, Moment
+from rbuild.store import Store
 from rbuild.verbs.assessment import Assessment, assess, in_store
 from rbuild.verbs.examine import Examined, Examiner
 from rbuild.verbs.policies import default_policy, load_policies
@@ -60,7 +61,7 @@ def check(workspace: Workspace, stages: Collection[str], *, now: datetime, emit:
     for name, assessed in assess(workspace, lock, stages).items():
         found = examiner.files(file_facts(workspace, assessed.source))
         examined.append(found)
-        if (facts := _locked(found, assessed, lock, now, changed)) is None:
+        if (facts := _locked(workspace.store, found, assessed, lock, now, changed)) is None:
             unchecked += _unlocked(examiner, name, assessed)
             continue
         examiner.lock(found, facts)
@@ -96,12 +97,17 @@ def check(workspace: Workspace, stages: Collection[str], *, now: datetime, emit:
 
 
 def _locked(
-    found: Examined, assessed: Assessment, lock: Lock | None, now: datetime, changed: datetime | None
+    store: Store,
+    found: Examined,
+    assessed: Assessment,
+    lock: Lock | None,
+    now: datetime,
+    changed: datetime | None,
 ) -> LockFacts | None:
     """What is locked of a stage, if its lock fits its files."""
     if lock is None or assessed.locked is None or assessed.changes:
         return None
-    return lock_facts(found.files, lock, assessed.locked, now=now, changed=changed)
+    return lock_facts(store, found.files, lock, assessed.locked, now=now, changed=changed)
 
 
 def _unlocked(examiner: Examiner, name: str, assessed: Assessment) -> list[Unchecked]:

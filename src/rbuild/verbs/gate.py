@@ -55,7 +55,9 @@ class Gate:
     ) -> None:
         """Before it is locked as good: what went in, and the image that came out."""
         found = self._examiner.files(file_facts(self._workspace, source))
-        facts = lock_facts(found.files, lock, locked, now=self._examiner.now, changed=None, previous=previous)
+        facts = lock_facts(
+            store, found.files, lock, locked, now=self._examiner.now, changed=None, previous=previous
+        )
         self._examiner.lock(found, facts)
         self._examiner.image(found, image_facts(store, facts), store)
         self._judge(found)
@@ -89,7 +91,9 @@ class Gate:
             )
         files = file_facts(self._workspace, source)
         found = Examined(source.stage.name, files)
-        facts = lock_facts(files, lock, locked, now=self._examiner.now, changed=locked_at(self._workspace))
+        facts = lock_facts(
+            store, files, lock, locked, now=self._examiner.now, changed=locked_at(self._workspace)
+        )
         self._examiner.lock(found, facts)
         image = image_facts(store, facts)
         self._examiner.image(found, image, store)

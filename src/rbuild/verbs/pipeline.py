@@ -134,6 +134,7 @@ class Pipeline:
             running = [future for future in futures.values() if not future.cancel()]
             self._workspace.store.close()
             self._substitutes.close()
+            self._bases.close()
             self._session.close()  # or a recorder waits for what its build does not want any more
             stop_all()
             while wait(running, 0.1).not_done:
@@ -142,6 +143,7 @@ class Pipeline:
         finally:
             pool.shutdown()
             self._substitutes.close()
+            self._bases.close()
             self._session.close()
 
     @property

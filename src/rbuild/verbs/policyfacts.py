@@ -17,14 +17,16 @@ from rbuild.errors import RbuildError
 from rbuild.image.config import Config, read_config
 from rbuild.image.manifest import Manifest, read_manifest
 from rbuild.lock import Lock, StageLock
-from rbuild.policy.facts import MAX_READ, FileFacts, ImageFacts, LayerFacts, LockFacts
+from rbuild.policy.facts import MAX_READ, FileFacts, ImageFacts, LayerFacts, LockFacts, Verified
 from rbuild.process import run
+from rbuild.project import PROJECT_FILE, locate
 from rbuild.sbom.origins import with_origins
 from rbuild.sbom.package import Package
 from rbuild.store import Store
 from rbuild.verbs.sbom import inventory_of
 from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import LOCK_FILE, Workspace
+from rbuild.verifications import verifications
 
 
 def file_facts(workspace: Workspace, source: Source) -> FileFacts:
@@ -42,6 +44,7 @@ def file_facts(workspace: Workspace, source: Source) -> FileFacts:
         context=tuple(kinds),
         ignore_file=_ignore_file(workspace.root / stage.context, workspace.root / stage.containerfile),
         read=partial(_read, source.context, kinds),
+        locate=lambda *path: locate((workspace.root / PROJECT_FILE).read_bytes(), *path),
     )
 
 
@@ -86,6 +89,7 @@ def locked_at(workspace: Workspace) -> datetime | None:
 
 
 def lock_facts(
+    store: Store,
     files: FileFacts,
     lock: Lock,
     locked: StageLock,
@@ -94,7 +98,10 @@ def lock_facts(
     changed: datetime | None,
     previous: StageLock | None = None,
 ) -> LockFacts:
-    """A stage as it is locked, or is to be locked now (`changed` None: just now)."""
+    """A stage as it is locked, or is to be locked now (`changed` None: just now).
+
+    `store` knows what was verified.
+    """
     return LockFacts(
         files=files,
         lock=lock,
@@ -103,6 +110,16 @@ def lock_facts(
         previous=previous,
         locked_at=changed or now,
         fresh=changed is None,
+        verified=_verified(store, locked),
+    )
+
+
+def _verified(store: Store, locked: StageLock) -> Verified | None:
+    known = verifications(store, locked.image.manifest, locked.input)
+    if not known:
+        return None
+    return Verified(
+        image=locked.image.manifest, input=locked.input, when=known[0].when, verdict=known[0].result
     )
 
 

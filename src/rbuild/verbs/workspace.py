@@ -69,12 +69,12 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
         raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     store, podman = open_store(env)
     project = _read(text, root, store)
-    trust = None
-    if project.trust:
-        from rbuild.trustfiles import project_trust
+    if project.trust is None:
+        return Workspace(root=root, project=project, store=store, podman=podman, env=env)
+    from rbuild.trustfiles import project_trust  # a few milliseconds
 
-        trust = project_trust(root, str(project.trust))
-        podman = replace(podman, handed=trust.handed(store))
+    trust = project_trust(root, str(project.trust))
+    podman = replace(podman, handed=trust.handed(store))
     return Workspace(root=root, project=project, store=store, podman=podman, env=env, trust=trust)
 
 

@@ -39,9 +39,10 @@ _CLIENTS = {
     **dict.fromkeys(("ping", "dig", "nslookup", "ntpdate", "traceroute"), "packets that are no HTTP"),
     "docker": "Docker's daemon",
 }
+# `main` alone is also a component of Debian's archive: it means a branch only where sources are hosted.
 _MOVING = re.compile(
-    r"/(?:latest|master|main|head|nightly|trunk|snapshot|refs/heads/[^/]+)(?:[/.?]|\Z)"
-    r"|[-_]latest[-_.]",
+    r"/(?:latest|nightly|refs/heads/[^/]+)(?:[/.?]|\Z)|[-_]latest[-_.]"
+    r"|(?:\Araw\.[^/]+/[^/]+/[^/]+|/(?:raw|blob|archive|zipball|tarball|tree))/(?:main|master|head)(?:[/.?]|\Z)",
     re.IGNORECASE,
 )
 

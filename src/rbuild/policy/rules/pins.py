@@ -70,9 +70,12 @@ _APT_VALUED = ("-o", "-t", "-c", "--option", "--target-release", "--config-file"
 
 class PythonSettings(Settings, frozen=True, kw_only=True):
     pins: Annotated[
-        Literal["exact", "hashes"],
-        Meta(description="exact: every requirement names one version; hashes: its files' hashes as well."),
-    ] = "exact"
+        Literal["range", "exact", "hashes"],
+        Meta(
+            description="range: a requirement names some bound, and the lock pins the rest; exact: it names "
+            "one version; hashes: its files' hashes as well."
+        ),
+    ] = "range"
     allowed: Annotated[
         tuple[str, ...], Meta(description="Projects that need no version, such as pip and wheel.")
     ] = ()
@@ -151,7 +154,7 @@ def _of_command(
         return  # a constraints file that cannot be read may pin everything
     known = pinned | allowed
     for requirement, line in loose:
-        if (name := _unpinned(requirement, known)) is not None:
+        if (name := _unpinned(requirement, known, settings)) is not None:
             yield about(
                 facts, command, f"pip takes any version of {name}", line=line, hint=f"{name}==VERSION"
             )
@@ -165,15 +168,16 @@ def _of_command(
         yield from _of_file(facts, settings, path, known, seen, (command, line))
 
 
-def _unpinned(requirement: str, known: set[str]) -> str | None:
-    """The name of the project where a requirement leaves its version open."""
+def _unpinned(requirement: str, known: set[str], settings: PythonSettings) -> str | None:
+    """The name of the project where a requirement leaves more open than the settings allow."""
     text = requirement.strip()
     if not text or "$" in text or "://" in text or " @ " in text or _FILE.match(text):
         return None
     match = _NAME.match(text)
     if match is None or _normal(match["name"]) in known or _EXACT.match(match["rest"]):
         return None
-    return match["name"]
+    bounded = settings.pins == "range" and match["rest"].lstrip("( ").startswith(("=", "<", ">", "~", "!"))
+    return None if bounded else match["name"]
 
 
 def _of_file(
@@ -207,7 +211,7 @@ def _of_file(
             continue
         if text.startswith("-") or "--hash=" in text:
             continue
-        if (name := _unpinned(text.split(" #")[0], known)) is not None:
+        if (name := _unpinned(text.split(" #")[0], known, settings)) is not None:
             message, hint = f"pip takes any version of {name}", f"{name}==VERSION"
         elif settings.pins == "hashes" and not _FILE.match(text) and "://" not in text:
             message, hint = (
@@ -350,12 +354,12 @@ RULES = (
     Rule(
         id="RB109",
         name="python-not-pinned",
-        title="A Python requirement names no version.",
+        title="A Python requirement names no version, or leaves open more than is allowed.",
         level=Level.WARNING,
         why="The lock pins what was installed, and `rbuild lock --upgrade` takes whatever is newest, tested "
         "or not. A version in the file is one that somebody chose.",
         example="RUN pip install -U numpy pandas",
-        fix="numpy==2.3.1, or a file that pip-compile or uv wrote, with --require-hashes",
+        fix="say which versions will do: numpy>=2.3,<3; or pin what pip-compile or uv wrote",
         settings=PythonSettings,
         files=_python,
     ),
