@@ -7,7 +7,7 @@ import copy
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,8 @@ class Trust:
         if key.data is not None:
             return key.data
         assert key.path is not None
+        if key.path not in self.keys:  # only in a policy of the user's own
+            raise RbuildError("the policy's key cannot be read", where=Where(file=key.path))
         return self.keys[key.path]
 
     def asks_nothing(self, image: Reference) -> bool:
@@ -125,25 +127,28 @@ def project_trust(root: Path, folder: str) -> Trust:
     Paths of keys are relative to that folder; a link must not lead one out of the project.
     """
     place = root / folder
-    return _read(place, Path(folder), partial(_project_key, root, place), place / REGISTRIES)
+    return _read(place, Path(folder), partial(_project_key, root, place), place / REGISTRIES, strict=True)
 
 
 def user_trust(env: Mapping[str, str]) -> Trust | None:
     """The policy that the user's Podman goes by; None: there is none.
 
-    Raises RbuildError for one that cannot be read, or not be understood.
+    What it has for other registries, and rbuild does not understand, is no error. Raises RbuildError for one
+    that cannot be read.
     """
     own = Path(env.get("HOME", "/nonexistent")) / ".config" / "containers"
     folder = next((one for one in (own, _SYSTEM) if (one / POLICY_FILE).exists()), None)
     if folder is None:
         return None
     registries = own / REGISTRIES if (own / REGISTRIES).is_dir() else _SYSTEM / REGISTRIES
-    return _read(folder, folder, Path, registries)
+    return _read(folder, folder, Path, registries, strict=False)
 
 
-def _read(folder: Path, shown: Path, key_place: Any, registries: Path) -> Trust:
+def _read(
+    folder: Path, shown: Path, key_place: Callable[[str], Path], registries: Path, *, strict: bool
+) -> Trust:
     name = str(shown / POLICY_FILE)
-    policy = read_policy(_bytes(folder / POLICY_FILE, name, MAX_SIZE), name)
+    policy = read_policy(_bytes(folder / POLICY_FILE, name, MAX_SIZE), name, strict=strict)
     keys: dict[str, bytes] = {}
     problems: list[Problem] = []
     for key in policy.all_keys():
@@ -151,11 +156,13 @@ def _read(folder: Path, shown: Path, key_place: Any, registries: Path) -> Trust:
             try:
                 keys[key.path] = _bytes(key_place(key.path), key.path, _MAX_KEY)
             except RbuildError as error:
-                problems += error.problems
+                problems += error.problems if strict else ()
     files: dict[str, bytes] = {}
     if registries.is_dir():
         for path in sorted(registries.glob("*.yaml"))[:_MAX_FILES]:
-            files[path.name] = _bytes(path, str(path), MAX_SIZE)
+            data = _bytes(path, str(path), MAX_SIZE)
+            if any(line.strip() and not line.strip().startswith(b"#") for line in data.splitlines()):
+                files[path.name] = data
     try:
         attachments = read_attachments((str(shown / REGISTRIES / path), data) for path, data in files.items())
     except RbuildError as error:

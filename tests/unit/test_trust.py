@@ -297,6 +297,42 @@ def test_keys_of_a_project_are_in_it(tmp_path: Path) -> None:
             project_trust(project, "trust")
 
 
+def test_every_changed_byte_is_noticed() -> None:
+    payload = simple_signing(IMAGE)
+    written = KEY.sign(payload)
+    assert verdict(signed(payload))[0] is Verdict.ACCEPTED
+    for data, whole in ((payload, True), (written, False)):
+        for at in range(len(data)):
+            changed = bytearray(data)
+            changed[at] ^= 1 << at % 8
+            said, text = (bytes(changed), written) if whole else (payload, bytes(changed))
+            assert verdict(Signature(said, base64.b64encode(text).decode()))[0] is Verdict.REFUSED, at
+
+
+def test_a_users_policy_may_know_more_than_rbuild(tmp_path: Path) -> None:
+    own = tmp_path / ".config/containers"
+    (own / "registries.d").mkdir(parents=True)
+    (own / "registries.d/default.yaml").write_text("# nothing\n\n  # is said here\n")
+    newer = {"type": "sigstoreSigned", "keyPath": "/nowhere/team.pub", "quantum": True}
+    lost = {"type": "sigstoreSigned", "keyPath": "/nowhere/team.pub"}
+    document = {
+        "default": [{"type": "insecureAcceptAnything"}],
+        "transports": {"docker": {"quay.io": [newer], "ghcr.io": [lost]}},
+    }
+    (own / "policy.json").write_text(json.dumps(document))
+    found = user_trust({"HOME": str(tmp_path)})
+    assert found is not None and found.asks_nothing(IMAGE)
+    elsewhere = Reference("quay.io", "a/b", digest=DIGEST)
+    judgement = judge(found.policy.requirements(elsewhere)[1], elsewhere, [], found.public_key)
+    assert judgement.verdict is Verdict.UNKNOWN and "quantum" in judgement.why
+    signed_there = signed(claim("ghcr.io/a/b"))
+    with pytest.raises(RbuildError, match="cannot be read"):
+        image = Reference("ghcr.io", "a/b", digest=DIGEST)
+        judge(found.policy.requirements(image)[1], image, [signed_there], found.public_key)
+    with pytest.raises(RbuildError, match="is not known here"):
+        read_policy(json.dumps(document).encode(), "policy.json")
+
+
 def test_the_users_own_policy(tmp_path: Path) -> None:
     own = tmp_path / ".config/containers"
     own.mkdir(parents=True)

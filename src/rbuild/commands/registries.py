@@ -98,7 +98,7 @@ def pull(
     """Fetch locked images instead of building them.
 
     They come by digest into the store and Podman's storage. Every blob is checked, and only what is not here
-    is fetched.
+    is fetched. What the trust policy refuses (trust: in rbuild.yaml) is not.
     """
     from rbuild.verbs.pull import pull as verb
 

@@ -122,14 +122,18 @@ def scopes(image: Reference) -> Iterator[str]:
     yield ""
 
 
-def read_policy(data: bytes, file: str) -> Policy:
-    """Read the bytes of a policy.json. Raises RbuildError with all that is wrong in it, with lines."""
+def read_policy(data: bytes, file: str, *, strict: bool = True) -> Policy:
+    """Read the bytes of a policy.json. Raises RbuildError with all that is wrong in it, with lines.
+
+    Unless `strict`, a requirement that makes no sense here is one that rbuild does not know: the file is
+    another program's, which may be newer, and what the requirement is for is refused.
+    """
     try:
         document = read_json(data, "the policy", MAX_SIZE)
     except RbuildError as error:
         hint = "the form is containers-policy.json(5)"
         raise RbuildError(error.problems[0].what, where=Where(file=file), hint=hint) from None
-    reader = _Reader(data, file)
+    reader = _Reader(data, file, strict=strict)
     reader.only(document, ("default", "transports"), ())
     default = reader.requirements(document.get("default"), ("default",))
     docker: dict[str, tuple[Requirement, ...]] = {}
@@ -147,9 +151,10 @@ def read_policy(data: bytes, file: str) -> Policy:
 class _Reader:
     """Reads the parts, and collects what is wrong with them."""
 
-    def __init__(self, data: bytes, file: str) -> None:
+    def __init__(self, data: bytes, file: str, *, strict: bool) -> None:
         self._data = data
         self._file = file
+        self._strict = strict
         self._problems: list[Problem] = []
 
     def problem(self, what: str, path: tuple[str | int, ...], hint: str | None = None) -> None:
@@ -197,7 +202,16 @@ class _Reader:
             hint = '[{"type": "insecureAcceptAnything"}] asks for nothing, [{"type": "reject"}] takes nothing'
             self.problem("is not a list of requirements", path, hint)
             return (Reject(),)
-        return tuple(self._requirement(one, (*path, at)) for at, one in enumerate(value))
+        return tuple(self._judged(one, (*path, at)) for at, one in enumerate(value))
+
+    def _judged(self, value: object, path: tuple[str | int, ...]) -> Requirement:
+        if self._strict:
+            return self._requirement(value, path)
+        apart = _Reader(self._data, self._file, strict=True)
+        found = apart._requirement(value, path)
+        if apart._problems:
+            return Unknown(what=f"something else ({apart._problems[0].where}: {apart._problems[0].what})")
+        return found
 
     def _requirement(self, value: object, path: tuple[str | int, ...]) -> Requirement:
         written = self.mapping(value, path)
