@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/run.py [--only NAME…] [--rounds N]
 
 Rounds of both sides alternate in one run, and every other round starts with the other side, so that a busy
-machine slows both. Takes about 20 minutes, and 10 GB below $TMPDIR (or /var/tmp). Exits 1 if a bound is
+machine slows both. Takes about 40 minutes, and 10 GB below $TMPDIR (or /var/tmp). Exits 1 if a bound is
 missed.
 """
 
@@ -271,6 +271,48 @@ class Benchmarks:
                 rows.append(Row(text, f"{of_core:.0f} MB/s", "", of_core, 150, least=True, unit=" MB/s"))
         return Measured(rows, ["The recorder, through TLS to curl:", "", *said.splitlines()])
 
+    def verify(self) -> Measured:
+        """`rbuild verify` against plain uncached builds; benchmarks/verify.py."""
+        import verify  # which takes Row and the like from here
+
+        row, note = verify.measure(self.ours, self.plain, self._rounds or 3)
+        return Measured([row], [f"`rbuild verify`: {note}"])
+
+    def compare(self) -> Measured:
+        """`rbuild diff`'s comparison; benchmarks/compare.py."""
+        said = child("compare.py", *(["--rounds", str(self._rounds)] if self._rounds else []))
+        peer, ours, ratio, same = (
+            float(found(pattern, said))
+            for pattern in (
+                r"decompress and hash both: +([\d.]+) s",
+                r"compare: +([\d.]+) s",
+                r"ratio ([\d.]+)",
+                r"equal layers: ([\d.]+) ms",
+            )
+        )
+        what = "comparing two images whose 400 MB layers differ in 10 files; decompressing and hashing both"
+        rows = [
+            Row(what, f"{ours:.2f} s", f"{peer:.2f} s", ratio, 2.0),
+            Row(
+                "comparing two images of equal layers",
+                f"{same / 1000:.3f} s",
+                "",
+                same / 1000,
+                1.0,
+                unit=" s",
+            ),
+        ]
+        return Measured(
+            rows, [f"Comparing: {said.splitlines()[0]}. The ratio is the median of the rounds' ratios."]
+        )
+
+    def push(self) -> Measured:
+        """`rbuild push` against `skopeo copy`; benchmarks/push.py."""
+        import push
+
+        rows, note = push.measure(self._rounds or 5, push.MEGABYTES)
+        return Measured(rows, [f"Pushing: {note}"])
+
 
 def child(script: str, *arguments: str) -> str:
     """What another benchmark prints; it exits 1 for a bound that is missed, which the table will say."""
@@ -333,7 +375,7 @@ def report(measured: Sequence[Measured], about: Sequence[str]) -> str:
 
 
 def main() -> None:
-    names = ("nothing", "scratch", "imports", "canonical", "recorder")
+    names = ("nothing", "scratch", "verify", "imports", "canonical", "compare", "recorder", "push")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

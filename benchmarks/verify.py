@@ -32,36 +32,30 @@ def verified(ours: Ours) -> float:
     return seconds
 
 
-def measure(rounds: int) -> tuple[Row, str]:
-    """The line of the table, and what there is to say about it."""
+def measure(side: Ours, plain: Plain, rounds: int) -> tuple[Row, str]:
+    """The line of the table, and what there is to say about it. The store of `side` is filled."""
     ours: list[float] = []
     peer: list[float] = []
     downloads: list[float] = []
-    with scratch() as folder:
-        say("setting up: rbuild all, which fills the store")
-        side = Ours(folder / "ours")
-        side.rbuild("all")
-        say("setting up: the same bases in Podman")
-        plain = Plain(folder / "plain", side)
 
-        def our_turn() -> str:
-            ours.append(verified(side))
-            return listed(ours[-1:])
+    def our_turn() -> str:
+        ours.append(verified(side))
+        return listed(ours[-1:])
 
-        def their_turn() -> str:
-            built = plain.build(cached=False)
-            peer.append(built.seconds)
-            downloads.append(built.downloads)
-            plain.forget_builds()
-            return f"{listed(peer[-1:])} (downloads {listed(downloads[-1:])})"
+    def their_turn() -> str:
+        built = plain.build(cached=False)
+        peer.append(built.seconds)
+        downloads.append(built.downloads)
+        plain.forget_builds()
+        return f"{listed(peer[-1:])} (downloads {listed(downloads[-1:])})"
 
-        alternate(rounds, "verify", our_turn, their_turn)
+    alternate(rounds, "verify", our_turn, their_turn)
     local = [total - downloading for total, downloading in zip(peer, downloads, strict=True)]
     ratio = statistics.median(ours) / statistics.median(local)
     note = (
         f"seconds, rbuild: {listed(ours)}; Podman: {listed(peer)}, of which pip's downloads "
         f"{listed(downloads)}; without them the ratio would be {ratio:.2f}. rbuild builds "
-        f" {len(os.sched_getaffinity(0))} stages at the same time, into storage that starts empty."
+        f"{len(os.sched_getaffinity(0))} stages at the same time, into storage that starts empty."
     )
     what = "`rbuild verify`, store filled; three `podman build --no-cache`"
     return compared(what, ours, peer, BOUND), note
@@ -75,7 +69,12 @@ def main() -> None:
     args = parser.parse_args()
     if os.geteuid() == 0:
         sys.exit("run it as an ordinary user")
-    row, note = measure(args.rounds)
+    with scratch() as folder:
+        say("setting up: rbuild all, which fills the store")
+        side = Ours(folder / "ours")
+        side.rbuild("all")
+        say("setting up: the same bases in Podman")
+        row, note = measure(side, Plain(folder / "plain", side), args.rounds)
     print("| what; against | ours | peer | ratio | bound | met |")
     print("|---|---|---|---|---|---|")
     print(row)

@@ -32,10 +32,15 @@ def test_what_is_read_here_is_what_typer_would_read() -> None:
 
 def test_a_plain_push(tmp_path: Path) -> None:
     words = ["-C", str(tmp_path), "push", "b", "--to", "quay.io/x", "a", "-q", "--to", "ghcr.io/y", "--json"]
-    found = plain_push([*words, "--tag", "v1", "--force", "--insecure", "quay.io"])
+    found = plain_push([*words, "--tag", "v1", "--force", "--insecure", "quay.io", "--attach", "spdx"])
     assert found is not None
     assert (found.folder, found.stages) == (tmp_path, ["b", "a"])
-    assert found.values == {"to": ["quay.io/x", "ghcr.io/y"], "tags": ["v1"], "insecure": ["quay.io"]}
+    assert found.values == {
+        "to": ["quay.io/x", "ghcr.io/y"],
+        "tags": ["v1"],
+        "insecure": ["quay.io"],
+        "attach": ["spdx"],
+    }
     assert found.flags == {"quiet", "json", "force"}
     assert plain_push(["push"]) is not None
 

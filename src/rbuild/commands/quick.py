@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-VALUES = {"--to": "to", "--tag": "tags", "--insecure": "insecure"}
+VALUES = {"--to": "to", "--tag": "tags", "--insecure": "insecure", "--attach": "attach"}
 FLAGS = {"--force": "force", "--quiet": "quiet", "-q": "quiet", "--json": "json"}
 
 
@@ -28,8 +28,10 @@ class PlainPush:
         """Do it; the exit code."""
         from rbuild.commands.here import workspace_at
         from rbuild.commands.pushing import push_and_tell
+        from rbuild.verbs.beside import chosen_kinds
         from rbuild.verbs.push import Request
 
+        kinds = chosen_kinds(self.values["attach"]) if self.values["attach"] else None
         workspace = workspace_at(self.folder)
         request = Request(
             to=tuple(self.values["to"]),
@@ -37,6 +39,7 @@ class PlainPush:
             force="force" in self.flags,
             insecure=tuple(self.values["insecure"]),
             now=datetime.now(UTC),
+            attach=kinds,
         )
         quiet, as_json = "quiet" in self.flags, "json" in self.flags
         return push_and_tell(workspace, self.stages, request, quiet=quiet, as_json=as_json)
