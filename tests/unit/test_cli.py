@@ -19,6 +19,7 @@ from rbuild import __version__, cli
 from rbuild.commands import building
 from rbuild.errors import RbuildError
 from rbuild.schema import schema
+from rbuild.verbs.policyinit import shipped_policies
 
 PROJECT = """\
 project: demo
@@ -490,3 +491,27 @@ def test_every_mistake_in_every_policy_is_said_before_anything_is_done(rbuild: R
         places = [(one["file"], one["line"], one["key"]) for one in said.errors]
         assert ("policies/ours.yaml", 5, "rules.no-copy.expression") in places
         assert ("policies/yours.yaml", 3, "rules.RB999") in places
+
+
+def test_policies_are_written_and_never_overwritten(rbuild: Rbuild, project: Path) -> None:
+    names = sorted(shipped_policies())
+    assert names == ["reproducible.yaml", "rootless.yaml", "supply-chain.yaml"]
+    (project / "policies").mkdir()
+    mine = project / "policies" / names[0]
+    mine.write_text("mine")
+    said = rbuild("policy", "init")
+    assert said.out.splitlines() == [
+        f"policies/{names[0]}  kept as it is",
+        f"policies/{names[1]}  written",
+        f"policies/{names[2]}  written",
+    ]
+    assert mine.read_text() == "mine"
+    for name in names[1:]:
+        assert (project / "policies" / name).read_bytes() == shipped_policies()[name]
+    again = json.loads(rbuild("policy", "init", "--json").out)
+    assert all(one["kept"] for one in again)
+
+
+def test_the_policies_that_are_written_hold_for_their_project(rbuild: Rbuild, project: Path) -> None:
+    rbuild("policy", "init")
+    assert rbuild("check", "--json").code in (0, 1)
