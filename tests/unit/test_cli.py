@@ -136,7 +136,7 @@ def test_every_command_has_json(rbuild: Rbuild, command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what", "hint"),
     [
-        (("biuld",), "no such command 'biuld'. Did you mean 'build'?", "rbuild --help"),
+        (("verfy",), "no such command 'verfy'. Did you mean 'verify'?", "rbuild --help"),
         (("build", "--ofline"), "no such option: --ofline", "rbuild build --help"),
         (("build", "--jobs", "many"), "invalid value for '--jobs'", "rbuild build --help"),
         (("build", "--jobs", "0"), "invalid value for '--jobs'", "rbuild build --help"),
