@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -58,6 +59,25 @@ class Context:
             mode = "x" if file.executable else "-"
             yield os.fsencode(f"{file.kind.value} {mode} {file.content}\0{file.path}\0")
 
+    def size(self, file: ContextFile) -> int:
+        """How many bytes a file has. Raises RbuildError if it is gone."""
+        path = self.root / file.path
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            raise _changed(path) from None
+
+    def content(self, file: ContextFile) -> Iterator[bytes]:
+        """A file's bytes in pieces. Raises RbuildError if it is no longer what it was when it was listed."""
+        total = hashlib.sha256()
+        path = self.root / file.path
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as reader:
+            while chunk := reader.read(CHUNK):
+                total.update(chunk)
+                yield chunk
+        if total.hexdigest() != file.content:
+            raise _changed(path)
+
 
 def listed(listing: bytes) -> dict[str, str]:
     """The entries by path, of a listing as `Context.lines` gives it: to tell what changed since."""
@@ -67,13 +87,19 @@ def listed(listing: bytes) -> dict[str, str]:
 
 def ignore_rules(root: Path, containerfile: Path) -> IgnoreRules:
     """The rules that Buildah would apply: those named after the Containerfile, else those in the context."""
+    found = ignore_file(root, containerfile)
+    return IgnoreRules.parse(found[1], found[0]) if found else IgnoreRules.parse(b"")
+
+
+def ignore_file(root: Path, containerfile: Path) -> tuple[str, bytes] | None:
+    """The file with these rules, its name and its bytes, if there is one."""
     beside = [containerfile.with_name(containerfile.name + suffix) for suffix in IGNORE_FILES]
     for path in (*beside, *(root / name for name in IGNORE_FILES)):
         try:
-            return IgnoreRules.parse(path.read_bytes(), path.name)
+            return path.name, path.read_bytes()
         except FileNotFoundError:
             continue
-    return IgnoreRules.parse(b"")
+    return None
 
 
 def scan(root: Path, rules: IgnoreRules, *, name: str, excluded: Collection[Path] = ()) -> Context:
@@ -176,16 +202,20 @@ def copy_to(
             os.utime(place, (epoch, epoch), follow_symlinks=False)
             continue
         if _copy_file(source, place, 0o755 if file.executable else 0o644) != file.content:
-            raise RbuildError(
-                "changed while its stage was being built",
-                where=Where(file=str(source)),
-                hint="run the command again when nothing writes to the context any more",
-            )
+            raise _changed(source)
         os.utime(place, (epoch, epoch))
     # Of folders that are ignored, and hold something that is not, as well.
     for folder, _, _ in os.walk(target, topdown=False):
         os.chmod(folder, 0o755)
         os.utime(folder, (epoch, epoch))
+
+
+def _changed(path: Path) -> RbuildError:
+    return RbuildError(
+        "changed while it was being read",
+        where=Where(file=str(path)),
+        hint="run the command again when nothing writes to the context any more",
+    )
 
 
 def _copy_file(source: Path, place: Path, mode: int) -> str:

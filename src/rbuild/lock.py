@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -22,11 +20,6 @@ LOCK_VERSION: Final = 1
 
 _HEADER = "# Written by rbuild. Commit it; do not edit it: `rbuild lock` writes it anew."
 _REMEDY = "take back the committed one with `git checkout rbuild.lock`, or write it anew with `rbuild lock`"
-
-# What may stand without quotes; less than YAML allows.
-_PLAIN = r"[A-Za-z0-9/_](?:[!-~ ]*[!-9;-~])?\Z"
-# What is escaped within quotes: all that YAML does not call printable, and its line breaks.
-_SPECIAL = "[^ !#-\\[\\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 # Seconds since 1970, as far as the header of a tar entry can say them.
 Epoch = Annotated[int, Meta(ge=0, le=0o77777777777)]
@@ -176,7 +169,9 @@ def write_lock(lock: Lock) -> bytes:
 
     Raises RbuildError when `lock` holds something that `read_lock` would not give back.
     """
-    data = "\n".join([_HEADER, *_lines(plain(lock)), ""]).encode()
+    from rbuild.yamltext import yaml_lines  # brings the parser along
+
+    data = "\n".join([_HEADER, *yaml_lines(plain(lock)), ""]).encode()
     if read_lock(data) != lock:
         raise RbuildError("the lock cannot be written so that it reads the same again")
     return data
@@ -193,55 +188,3 @@ def decode(data: bytes) -> Lock:
         return msgspec.msgpack.decode(data, type=Lock)
     except (msgspec.DecodeError, ValueError) as error:
         raise RbuildError(f"not an encoded lock: {error}") from error
-
-
-def _lines(value: Any) -> Iterator[str]:
-    """The lines of a plain mapping or list that is not empty."""
-    if isinstance(value, dict):
-        for key, item in sorted(value.items()):
-            yield from _entry(f"{_scalar(key)}:", item)
-    else:
-        for item in value:
-            yield from _item(item)
-
-
-def _entry(key: str, value: Any) -> Iterator[str]:
-    if not isinstance(value, (dict, list)):
-        yield f"{key} {_scalar(value)}"
-    elif not value:
-        yield f"{key} {'{}' if isinstance(value, dict) else '[]'}"
-    else:
-        yield key
-        for line in _lines(value):
-            yield f"  {line}"
-
-
-def _item(value: Any) -> Iterator[str]:
-    if not isinstance(value, (dict, list)):
-        yield f"- {_scalar(value)}"
-    else:
-        mark = "- "
-        for line in _lines(value):
-            yield mark + line
-            mark = "  "
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    from rbuild.yamlfile import implicit_type
-
-    text = str(value)
-    if re.match(_PLAIN, text) and ": " not in text and " #" not in text and implicit_type(text) is None:
-        return text
-    return f'"{re.sub(_SPECIAL, _escape, text)}"'
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    if character in '"\\':
-        return f"\\{character}"
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

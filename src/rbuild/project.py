@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     substitutes: tuple[str, ...] = ()
     push: PushFile = PushFile()
     trust: RelativePath | None = None
+    sources: Literal["none", "pages", "all"] | None = None
 
     def graph(self) -> StageGraph:
         """Which stage needs which."""
@@ -87,6 +88,7 @@ def project_of(file: ProjectFile) -> Project:
         substitutes=file.substitutes,
         push=file.push,
         trust=file.trust,
+        sources=file.sources,
     )
 
 

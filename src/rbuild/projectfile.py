@@ -275,6 +275,14 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "which images from registries are taken: policies/trust. Without it the user's own policy holds."
         ),
     ] = None
+    sources: Annotated[
+        Literal["none", "pages", "all"] | None,
+        Meta(
+            description="What `rbuild push` publishes beside an image to rebuild it from: none; pages: the "
+            "project's files, and what cannot be had again by URL and sha256; all: all that its build read. "
+            "Without it, pages if there is a registry, else none."
+        ),
+    ] = None
     platform: Annotated[
         str, Meta(description="The platform that images are for: linux/amd64, linux/arm64, …")
     ] = DEFAULT_PLATFORM

@@ -209,11 +209,15 @@ class Store:
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether a blob of that name (and size) is there. Its bytes are not read."""
+        found = self.size(digest)
+        return found is not None and size in (None, found)
+
+    def size(self, digest: Digest) -> int | None:
+        """How many bytes a blob has; None where there is none of that name."""
         try:
-            found = self.path(digest).stat().st_size
+            return self.path(digest).stat().st_size
         except FileNotFoundError:
-            return False
-        return size is None or found == size
+            return None
 
     def writer(self) -> BlobWriter:
         return BlobWriter(self)

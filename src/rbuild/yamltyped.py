@@ -38,8 +38,13 @@ def read(document: Document, kind: type[T]) -> T | None:
 
 def read_part(document: Document, kind: type[T], node: Node, path: Path) -> T | None:
     """The value at `path` as a `kind`: as `read`, for files whose keys decide the types of their values."""
-    value = _reader(mi.type_info(kind))(node, path, document)
+    value = _reader_of(kind)(node, path, document)
     return None if value is _BROKEN else cast(T, value)
+
+
+@cache
+def _reader_of(kind: type[msgspec.Struct]) -> _Reader:
+    return _reader(mi.type_info(kind))
 
 
 def _reader(info: mi.Type, expected: str | None = None) -> _Reader:

@@ -23,7 +23,9 @@ from rbuild.reference import Reference
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs/policies.md").read_text()
-FIRST, EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+FENCED = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+FIRST, EXAMPLES = (text for text in FENCED if text.startswith("name:"))
+PARTS = [text for text in FENCED if not text.startswith("name:")]
 
 
 def test_the_tables_are_those_of_the_rules_and_inputs() -> None:
@@ -140,3 +142,9 @@ def test_pushes(repository: str, tags: tuple[str, ...], found: bool) -> None:
     )
     wanted = [(f"{repository} with {', '.join(tags)}", None)] if found else []
     assert said("only-to-quay", facts) == wanted
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda text: text.split(":")[0])
+def test_parts_of_policies_are_as_they_may_be_written(part: str) -> None:
+    head = "name: part\ndescription: of a policy\n" + ("" if part.startswith("rules:") else "rules: {}\n")
+    assert read_policy(f"{head}{part}".encode(), "docs/policies.md").description

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -343,6 +345,29 @@ rules:
         assert mine[1].endswith("(line 3, column 1)")
         assert mine[2].startswith(f"{name}.yaml:9 rules.one.message: undefined field")
         assert mine[3].startswith(f"{name}.yaml:11 rules.two.expression: Syntax error")
+
+
+def test_without_the_library_an_own_rule_is_an_error_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cel_expr_python", None)
+    [said] = problems("true")
+    assert said.startswith(
+        "p.yaml:4 rules.own: a rule of the project's own needs the package cel-expr-python"
+    )
+    assert said.endswith("[pip install 'rbuild[cel]']")
+    without = read_policy(b"name: p\ndescription: d\nrules: {RB101: error}\n", "p.yaml")
+    assert compile_own([without]) == {}
+
+
+def test_without_an_own_rule_the_library_is_not_imported() -> None:
+    program = (
+        "import sys\nfrom rbuild.policy.policyfile import read_policy\n"
+        "from rbuild.verbs.policies import own_checks\n"
+        "own_checks([read_policy(b'name: p\\ndescription: d\\nrules: {RB101: error}', 'p.yaml')])\n"
+        "sys.exit(any(name.startswith(('cel_expr_python', 'google')) for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 _TEN = "[1,2,3,4,5,6,7,8,9,10]"

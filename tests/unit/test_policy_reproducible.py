@@ -85,6 +85,7 @@ FIRES: tuple[tuple[str, str, list[int]], ...] = (
     ),
     ("RB119", "RUN --mount=type=cache,dst=/c cat /c/f > /f", [2]),
     ("RB120", "RUN curl -fsSLO https://a.example/b/releases/latest/download/b.tgz", [2]),
+    ("RB120", "RUN wget https://a.example/b/archive/master.zip", [2]),
     ("RB120", "ADD https://raw.example/a/b/main/install.sh /i", [2]),
 )
 
@@ -146,6 +147,7 @@ SILENT: tuple[tuple[str, str], ...] = (
         "RUN --mount=type=cache,target=/root/.cache pip install x==1 && cp /src/a /b && cp /a /root/.cache/a",
     ),
     ("RB119", "RUN --mount=type=cache,target=/c a\nRUN cp /c/f /f"),
+    ("RB120", "RUN curl -O https://deb.debian.org/debian/dists/bookworm/main/source/Release"),
     ("RB120", "RUN curl -fsSLO https://a.example/b/releases/download/v1.2/latest-notes.tgz"),
     (
         "RB120",

@@ -39,6 +39,8 @@ FIRES: tuple[tuple[str, str, list[int]], ...] = (
     ("RB305", "RUN git config --global http.sslVerify false && npm config set strict-ssl false", [2, 2]),
     ("RB305", "ENV NODE_TLS_REJECT_UNAUTHORIZED=0\nRUN GIT_SSL_NO_VERIFY=1 git fetch", [3, 2]),
     ("RB305", "RUN apt-get update && apt-get install -y --allow-unauthenticated x", [2]),
+    ("RB305", "RUN dnf config-manager --setopt=sslverify=false --save\nENV GOINSECURE=b.example", [2, 3]),
+    ("RB305", "RUN PIP_TRUSTED_HOST=b.example pip install a==1", [2]),
     ("RB305", "RUN apk add --allow-untrusted /x.apk && dnf install -y --nogpgcheck x", [2, 2]),
 )
 SILENT: tuple[tuple[str, str], ...] = (
@@ -71,6 +73,17 @@ def test_registries() -> None:
     assert (one.where and one.where.line, one.text) == (3, "quay.io/x/y:1")
     assert found("RB301", facts, allowed=(*allowed, "quay.io/x/*")) == []
     assert found("RB301", facts) == []
+
+
+def test_bases_that_have_to_be_signed() -> None:
+    facts = file_facts("FROM a.example/team/b:1\n")
+    asked = replace(facts, signed=lambda image: image.registry == "a.example")
+    lax = replace(facts, signed=lambda _: False)
+    assert found("RB319", asked, images=("a.example/*",)) == []
+    assert found("RB319", lax) == []
+    for some in (facts, lax):
+        (one,) = found("RB319", some, images=("a.example/*",))
+        assert one.where and one.where.line == 1
 
 
 def test_mirrors() -> None:

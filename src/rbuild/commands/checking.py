@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +29,7 @@ from rbuild.commands.options import (
     Accept,
     Accepted,
     AsJson,
+    Format,
     Insecure,
     Jobs,
     Offline,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from rbuild.compare.model import Verdict
     from rbuild.htmlreport import StageReport
     from rbuild.verbs.verify import Verification
-    from rbuild.verbs.workspace import Workspace
 
 
 @app.command("verify")
@@ -60,9 +60,7 @@ def verify(
     ] = False,
     accept: Accept = None,
     report: Report = None,
-    output_format: Annotated[
-        OutputFormat, typer.Option("--output-format", help="What the result on stdout is written as.")
-    ] = OutputFormat.TEXT,
+    output_format: Format = OutputFormat.TEXT,
     attest: Annotated[
         bool, typer.Option("--attest", help="Publish what was verified beside the image in its registry.")
     ] = False,
@@ -98,9 +96,7 @@ def verify(
     if attest and offline:
         raise typer.BadParameter("--attest asks a registry, so --offline does not go with it")
 
-    if as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
-        raise typer.BadParameter(f"--json does not go with --output-format {output_format.value}")
-    wanted = OutputFormat.JSON if as_json else output_format
+    wanted = _wanted(output_format, as_json=as_json)
     as_json = wanted is OutputFormat.JSON
     check_folder(report)
     workspace = workspace_here()
@@ -134,7 +130,8 @@ def verify(
         from rbuild.verifyout import stage_report
 
         _write_report(report, [stage_report(one) for one in found])
-    _say_verifications(found, workspace, wanted, accepted=accept is not None)
+    folder = folder_in_repository(workspace)
+    _say_verifications(found, workspace.project.name, folder, wanted, accepted=accept is not None)
     if not as_json:
         for one in found:
             for problems in (one.problems, *(trial.problems for trial in one.trials)):
@@ -146,6 +143,69 @@ def verify(
     if errors:
         raise typer.Exit(Exit.CANNOT_TELL)
     _judge({verdict for one in found for verdict in one.verdicts}, accept)
+
+
+@app.command("rebuild")
+def rebuild(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", help="One in a registry: REGISTRY/REPOSITORY@sha256:…, or :TAG."),
+    ],
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="FOLDER",
+            help="Leave the sources in this new folder.",
+            file_okay=False,
+        ),
+    ] = None,
+    accept: Accept = None,
+    report: Report = None,
+    output_format: Format = OutputFormat.TEXT,
+    insecure: Insecure = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody but the registry: the sources have to hold all.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild an image from its registry alone, and compare.
+
+    Needs no project: the sources are those that `rbuild push --sources` published beside the image. Every
+    byte of them is checked, and the image is built as `rbuild verify` builds, with the same verdicts and exit
+    codes. Where the image has secrets, the build gets none. Nothing stays on this host.
+    """
+    from rbuild.reference import Reference
+    from rbuild.verbs.reproduce import Wish, reproduce
+    from rbuild.verbs.workspace import open_store
+
+    wanted = _wanted(output_format, as_json=as_json)
+    as_json = wanted is OutputFormat.JSON
+    check_folder(report)
+    check_folder(keep)
+    refuse_root()
+    wish = Wish(
+        reference=Reference.parse(reference), offline=offline, keep=keep, insecure=tuple(insecure or ())
+    )
+    env = dict(os.environ)
+    store, podman = open_store(env)
+    with screen(quiet=quiet, as_json=as_json) as shown:
+        found = reproduce(wish, store, podman, env, shown.show)
+    one = found.verification
+    if report:
+        from rbuild.verifyout import stage_report
+
+        _write_report(report, [stage_report(one)])
+    if as_json:
+        from rbuild.jsonout import print_json
+
+        print_json(found)
+    else:
+        _say_verifications([one], found.reference.name, PurePosixPath(), wanted, accepted=accept is not None)
+        if one.problems:
+            print_error(RbuildError(one.problems), as_json=False)
+    _judge({one.verdict}, accept)
 
 
 @app.command("diff")
@@ -210,8 +270,19 @@ def diff(
     _judge({comparison.verdict}, accept)
 
 
+def _wanted(output_format: OutputFormat, *, as_json: bool) -> OutputFormat:
+    if as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
+        raise typer.BadParameter(f"--json does not go with --output-format {output_format.value}")
+    return OutputFormat.JSON if as_json else output_format
+
+
 def _say_verifications(
-    found: Sequence[Verification], workspace: Workspace, wanted: OutputFormat, *, accepted: bool
+    found: Sequence[Verification],
+    project: str,
+    folder: PurePosixPath,
+    wanted: OutputFormat,
+    *,
+    accepted: bool,
 ) -> None:
     match wanted:
         case OutputFormat.TEXT:
@@ -225,12 +296,12 @@ def _say_verifications(
         case OutputFormat.JUNIT:
             from rbuild.cireport.verifications import junit
 
-            when, name = datetime.now(UTC), workspace.project.name
-            print(junit(found, project=name, host=platform.node(), when=when, accepted=accepted), end="")
+            when = datetime.now(UTC)
+            print(junit(found, project=project, host=platform.node(), when=when, accepted=accepted), end="")
         case OutputFormat.GITHUB:
             from rbuild.cireport.verifications import github
 
-            print(github(found, folder=folder_in_repository(workspace), accepted=accepted), end="")
+            print(github(found, folder=folder, accepted=accepted), end="")
 
 
 def _write_report(path: Path, reports: Sequence[StageReport]) -> None:

@@ -67,6 +67,14 @@ class BomFormat(Enum):
     SPDX = "spdx"
 
 
+class KeptSources(Enum):
+    """What is published beside an image to rebuild it from."""
+
+    NONE = "none"
+    PAGES = "pages"
+    ALL = "all"
+
+
 class Accepted(Enum):
     """What --accept takes for as good as identical."""
 
@@ -114,6 +122,9 @@ SignKey = Annotated[
     typer.Option(
         "--sign-key", metavar="FILE", dir_okay=False, help="Sign with this key, of rbuild keygen or cosign."
     ),
+]
+Format = Annotated[
+    OutputFormat, typer.Option("--output-format", help="What the result on stdout is written as.")
 ]
 Accept = Annotated[
     Accepted | None,

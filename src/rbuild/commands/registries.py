@@ -11,7 +11,16 @@ import typer
 from rbuild import textout
 from rbuild.commands.app import app, chosen_stages, effective_time, guarded, workspace_here
 from rbuild.commands.keys import key_password, opened_key
-from rbuild.commands.options import AsJson, Insecure, NoLoad, Quiet, SignKey, Stages, complete_kind
+from rbuild.commands.options import (
+    AsJson,
+    Insecure,
+    KeptSources,
+    NoLoad,
+    Quiet,
+    SignKey,
+    Stages,
+    complete_kind,
+)
 from rbuild.console import print_error
 
 
@@ -49,6 +58,14 @@ def push(
             "--insecure", metavar="REGISTRY", help="Do without a certificate that is trusted there."
         ),
     ] = None,
+    sources: Annotated[
+        KeptSources | None,
+        typer.Option(
+            "--sources",
+            help="What is published to rebuild the image from: nothing, the project's files with what cannot "
+            "be had again (pages), or all that its build read. Without it, what the project says.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,8 +76,11 @@ def push(
 
     With --sign-key, each image is signed as cosign does it, and so are its provenance and bill of materials.
     The key's password is in COSIGN_PASSWORD, or is asked for.
+
+    With its sources beside it, `rbuild rebuild` makes an image again from the registry alone.
     """
     from rbuild.commands.pushing import push_and_tell
+    from rbuild.sources import Kept
     from rbuild.verbs.beside import chosen_kinds
     from rbuild.verbs.push import Request
 
@@ -74,6 +94,7 @@ def push(
         now=effective_time(),
         attach=kinds,
         sign_key=opened_key(sign_key),
+        sources=Kept(sources.value) if sources else None,
     )
     if code := push_and_tell(workspace, stages, request, quiet=quiet, as_json=as_json):
         raise typer.Exit(code)

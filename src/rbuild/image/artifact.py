@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,12 +26,13 @@ _MAX_TEXT = 4_096  # of a type or an annotation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A blob of an artifact: `data`, or a blob of the store where there is none."""
+    """A blob of an artifact: `data`, the file at `path`, or a blob of the store where there is neither."""
 
     media_type: str
     digest: Digest
     size: int
     data: bytes | None = field(default=None, repr=False)
+    path: Path | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,19 @@ class Secrets:
                 return value.name
         return None
 
+    def shown_in_any(self, chunks: Iterable[bytes]) -> str | None:
+        """The id of a secret whose value one stream of bytes gives away, which comes in pieces."""
+        spellings = {os.fsencode(text): one.name for one in self.values for text in one.spellings()}
+        overlap = max(map(len, spellings), default=0)
+        kept = b""
+        for chunk in chunks:
+            kept += chunk
+            for spelling, name in spellings.items():
+                if spelling in kept:
+                    return name
+            kept = kept[-overlap:] if overlap else b""
+        return None
+
     def _spellings(self) -> list[str]:
         found = {spelling for value in self.values for spelling in value.spellings()}
         return sorted(found, key=len, reverse=True)
@@ -102,6 +116,15 @@ def read_secrets(workspace: Workspace, stage: Stage) -> Secrets:
             problems += [Problem(what=one.what, where=where, hint=one.hint) for one in error.problems]
     if problems:
         raise RbuildError(problems)
+    return Secrets(tuple(values))
+
+
+def secrets_at_hand(workspace: Workspace, stage: Stage) -> Secrets:
+    """Those secrets of a stage that can be had now."""
+    values: list[_Value] = []
+    for name, secret in stage.secrets.items():
+        with contextlib.suppress(RbuildError):
+            values.append(_read(name, secret, workspace.root, workspace.env))
     return Secrets(tuple(values))
 
 

@@ -54,6 +54,11 @@ class Parcel:
     attachments: tuple[Artifact, ...] = ()
     documents: tuple[Document, ...] = ()
 
+    @property
+    def descriptor(self) -> Descriptor:
+        """What an artifact about the image refers to."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.manifest))
+
 
 def pack(
     workspace: Workspace,

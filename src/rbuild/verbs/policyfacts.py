@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from rbuild.lock import Lock, StageLock
 from rbuild.policy.facts import MAX_READ, FileFacts, ImageFacts, LayerFacts, LockFacts, Verified
 from rbuild.process import run
 from rbuild.project import PROJECT_FILE, locate
+from rbuild.reference import Reference
 from rbuild.sbom.origins import with_origins
 from rbuild.sbom.package import Package
 from rbuild.store import Store
@@ -44,8 +45,14 @@ def file_facts(workspace: Workspace, source: Source) -> FileFacts:
         context=tuple(kinds),
         ignore_file=_ignore_file(workspace.root / stage.context, workspace.root / stage.containerfile),
         read=partial(_read, source.context, kinds),
+        signed=_signed(workspace),
         locate=lambda *path: locate((workspace.root / PROJECT_FILE).read_bytes(), *path),
     )
+
+
+def _signed(workspace: Workspace) -> Callable[[Reference], bool] | None:
+    trust = workspace.trust
+    return (lambda image: not trust.asks_nothing(image)) if trust else None
 
 
 def _ignore_file(context: Path, containerfile: Path) -> str | None:

@@ -27,7 +27,9 @@ from rbuild.registry.client import Registry
 from rbuild.registry.delivery import Arrivals, Consignment, Means, deliver
 from rbuild.registry.patience import Limits
 from rbuild.registry.referrers import attach
+from rbuild.registry.repository import Repository
 from rbuild.registry.workers import in_parallel
+from rbuild.sources import Kept, kept_by
 from rbuild.store import Blob, MissingBlob
 from rbuild.verbs.gating import open_gate
 from rbuild.verbs.parcels import Parcel, pack
@@ -47,13 +49,14 @@ class Request:
     `force` moves tags that are not listed as moving; `insecure` names registries that need no TLS. `now`
     (UTC) is the time by which waivers end; without it, no policy is asked. `attach` is what is published
     beside the images (None: what the project says); with `sign_key`, the images and what is said of them are
-    signed.
+    signed. `sources` is how much is published to rebuild from (None: what the project says).
     """
 
     to: tuple[str, ...] = ()
     tags: tuple[str, ...] | None = None
     force: bool = False
     insecure: tuple[str, ...] = ()
+    sources: Kept | None = None
     limits: Limits = _LIMITS
     now: datetime | None = None
     attach: tuple[Attach, ...] | None = None
@@ -118,6 +121,24 @@ def push(workspace: Workspace, stages: Collection[str], request: Request, emit: 
     }
     packed = pack(workspace, tuple(stages), request.tags, request.attach)
     parcels, stopped = _held(workspace, packed, names, request, emit)
+    kept = request.sources if request.sources is not None else kept_by(workspace.project)
+    with workspace.store.scratch("push-") as scratch:
+        if kept is not Kept.NONE:
+            from rbuild.verbs.sources import with_sources
+
+            parcels = with_sources(workspace, parcels, kept, scratch)
+        deliveries = _delivered(workspace, parcels, names, open_to_all, request, emit)
+    return Push(deliveries=deliveries, refused=stopped)
+
+
+def _delivered(
+    workspace: Workspace,
+    parcels: Sequence[Parcel],
+    names: Mapping[str, Mapping[str, Sequence[Reference]]],
+    open_to_all: Collection[str],
+    request: Request,
+    emit: Emit,
+) -> tuple[Delivery, ...]:
     errands = []
     for host, repositories in names.items():
         registry = Registry(host, insecure=host in open_to_all, env=workspace.env, limits=request.limits)
@@ -140,7 +161,7 @@ def push(workspace: Workspace, stages: Collection[str], request: Request, emit: 
     finally:
         for errand in errands:
             errand.close()
-    return Push(deliveries=tuple(done[errand.host] for errand in errands), refused=stopped)
+    return tuple(done[errand.host] for errand in errands)
 
 
 def _held(
@@ -198,7 +219,7 @@ class _Errand:
         self._standing: dict[tuple[str, str], Digest | None] = {}  # by repository and tag
         self._new: dict[str, list[Artifact]] = {}  # by repository: artifacts that it has not
         self._listed: set[str] = set()  # repositories in which a list of referrers was written
-        self._held: dict[Digest, bytes] = {}  # blobs that are in memory
+        self._held: dict[Digest, Part] = {}  # blobs that are in memory, or in files
 
     def look(self) -> list[Problem]:
         """Ask what the tags stand for now; the problems are those that must not move, and would."""
@@ -255,6 +276,27 @@ class _Errand:
         self._new[image.repository] = [
             one for one in image.parcel.attachments if repository.has_manifest(str(one.digest)) is None
         ]
+        for one in self._new[image.repository]:
+            self._check_there(image, one, repository)
+
+    def _check_there(self, image: _Image, one: Artifact, repository: Repository) -> None:
+        """What an artifact is made of may have been fetched long ago, and elsewhere."""
+        known = {blob.digest for blob in image.parcel.blobs}
+        lost = [
+            part
+            for part in one.blobs
+            if _is_stored(part)
+            and part.digest not in known
+            and not self._workspace.store.has(part.digest, part.size)
+            and not repository.has_blob(part.digest)
+        ]
+        if lost:
+            stage = image.parcel.stage
+            raise RbuildError(
+                f"{len(lost)} of {len(one.blobs)} blobs of {one.artifact_type} are not in the store",
+                where=Where(key=f"stages.{stage}", digest=str(lost[0].digest)),
+                hint=f"rbuild verify {stage} brings back what can still be had; or push with --sources none",
+            )
 
     def _consignments(self) -> Iterable[Consignment]:
         """Each blob once, with all repositories that it goes to."""
@@ -263,7 +305,7 @@ class _Errand:
         sources: dict[Digest, dict[str, None]] = {}
         for image in self._images:
             beside = [part for one in self._new[image.repository] for part in one.blobs]
-            self._held |= {part.digest: part.data for part in beside if part.data is not None}
+            self._held |= {part.digest: part for part in beside if not _is_stored(part)}
             for blob in [*image.parcel.blobs, *map(_blob, beside)]:
                 sizes[blob.digest] = blob.size
                 targets.setdefault(blob.digest, {})[image.repository] = None
@@ -330,8 +372,8 @@ class _Errand:
 
     def _opened(self, digest: Digest, again: bool) -> BinaryIO:
         """Open a blob. A registry checks what it gets: only what has failed once is checked here."""
-        if (data := self._held.get(digest)) is not None:
-            return io.BytesIO(data)
+        if held := self._held.get(digest):
+            return held.path.open("rb") if held.path else io.BytesIO(held.data or b"")
         store = self._workspace.store
         try:
             return store.open(digest) if again else store.path(digest).open("rb")
@@ -340,6 +382,10 @@ class _Errand:
 
     def _told(self, done: int, total: int) -> None:
         self._emit(Progress(text=f"pushing to {self.host}", done=done, total=total))
+
+
+def _is_stored(part: Part) -> bool:
+    return part.data is None and part.path is None
 
 
 def _blob(part: Part) -> Blob:

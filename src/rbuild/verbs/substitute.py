@@ -5,22 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from rbuild.destination import Destination
 from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where, at
-from rbuild.events import Emit, Progress
+from rbuild.events import Emit
 from rbuild.image.manifest import OCI_MANIFEST, read_manifest
 from rbuild.lock import ImageLock
 from rbuild.reference import Reference
 from rbuild.registry.client import Registry
 from rbuild.registry.patience import GaveUp, Limits
-from rbuild.registry.repository import Repository
-from rbuild.registry.workers import in_parallel
 from rbuild.store import Blob
 from rbuild.verbs.admission import Admission
+from rbuild.verbs.fetching import fetch_blobs
 from rbuild.verbs.workspace import LOCK_FILE, Workspace
 
 # A build does without a registry that keeps it waiting.
@@ -119,10 +117,7 @@ class Substitutes:
         blobs = _blobs(found.data, stage, image)
         pinned = Reference(reference.registry, reference.repository, digest=image.manifest)
         taken_by = self._admission.admit(pinned, repository=repository)
-        missing = [blob for blob in blobs if not store.has(blob.digest, blob.size)]
-        progress = _Progress(f"fetching {stage} from {place}", sum(blob.size for blob in missing), self._emit)
-        largest = sorted(missing, key=lambda blob: -blob.size)
-        in_parallel([partial(self._bring, repository, blob, progress) for blob in largest])
+        missing = fetch_blobs(repository, store, blobs, f"fetching {stage} from {place}", self._emit)
         self._admission.note(pinned, taken_by)  # before the image is whole, so that none is without its note
         if not store.has(image.manifest):
             missing.append(store.put(found.data))  # last: what it names is there
@@ -134,16 +129,6 @@ class Substitutes:
                 host, insecure=host in self._insecure, env=self._workspace.env, limits=self._limits
             )
         return self._registries[host]
-
-    def _bring(self, repository: Repository, blob: Blob, progress: _Progress) -> None:
-        with self._workspace.store.writer() as writer:
-
-            def take(data: bytes) -> None:
-                writer.write(data)
-                progress.came(len(data))
-
-            repository.pull_blob(blob.digest, blob.size, take)
-            writer.commit(blob.digest)
 
 
 def _blobs(data: bytes, stage: str, image: ImageLock) -> list[Blob]:
@@ -171,22 +156,3 @@ def damaged(workspace: Workspace, image: ImageLock) -> tuple[Digest, ...]:
     """Remove from the store what it has of an image and is not what its name says; gives what that was."""
     parts = dict.fromkeys((image.manifest, image.config, *(layer.blob for layer in image.layers)))
     return tuple(digest for digest in parts if workspace.store.discard_corrupt(digest))
-
-
-class _Progress:
-    """Adds up what has come of several blobs; tells each hundredth."""
-
-    def __init__(self, text: str, total: int, emit: Emit) -> None:
-        self._text = text
-        self._total = total
-        self._emit = emit
-        self._done = 0
-        self._told = 0
-        self._lock = threading.Lock()
-
-    def came(self, size: int) -> None:
-        with self._lock:
-            self._done += size
-            if (hundredth := self._done * 100 // self._total) > self._told:
-                self._told = hundredth
-                self._emit(Progress(text=self._text, done=self._done, total=self._total))

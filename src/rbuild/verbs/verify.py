@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -94,7 +94,9 @@ def verify(
     found = {name: _stale(workspace, name, one) for name, one in assessed.items() if one.changes}
     if fitting:
         assert lock is not None
-        found |= _rebuilt(workspace, lock, fitting, offline=offline, jobs=jobs, emit=emit, varied=varied)
+        found |= verify_fitting(
+            workspace, lock, fitting, offline=offline, jobs=jobs, emit=emit, varied=varied
+        )
         found = {name: _kept(workspace, lock, one, now) for name, one in found.items()}
     return tuple(found[name] for name in assessed)
 
@@ -133,7 +135,7 @@ def _stale(workspace: Workspace, name: str, assessed: Assessment) -> Verificatio
     return Verification(stage=name, verdict=Verdict.UNKNOWN, problems=(problem,))
 
 
-def _rebuilt(
+def verify_fitting(
     workspace: Workspace,
     lock: Lock,
     assessed: dict[str, Assessment],
@@ -141,8 +143,10 @@ def _rebuilt(
     offline: bool,
     jobs: int,
     emit: Emit,
-    varied: bool,
+    varied: bool = False,
+    fetch: Callable[[ImageLock], object] = lambda _image: None,
 ) -> dict[str, Verification]:
+    """As `verify`, of stages that the lock fits. `fetch` may bring a locked image that came out otherwise."""
     from rbuild.verbs.rebuild import Setting, rebuild
 
     setting = Setting(workspace=workspace, jobs=jobs, offline=offline)
@@ -156,7 +160,9 @@ def _rebuilt(
             setting, lock, assessed, folder=scratch / "reference", below=workspace.store, emit=emit
         )
         found = {
-            name: _compared(name, assessed[name], lock.stages[name].image, one, outcome.store, workspace)
+            name: _compared(
+                name, assessed[name], lock.stages[name].image, one, outcome.store, workspace, fetch
+            )
             for name, one in outcome.stages.items()
         }
         images = {name: one.image for name, one in outcome.stages.items() if isinstance(one.image, ImageLock)}
@@ -171,7 +177,13 @@ def _rebuilt(
 
 
 def _compared(
-    name: str, assessed: Assessment, locked: ImageLock, rebuilt: Rebuilt, store: Store, workspace: Workspace
+    name: str,
+    assessed: Assessment,
+    locked: ImageLock,
+    rebuilt: Rebuilt,
+    store: Store,
+    workspace: Workspace,
+    fetch: Callable[[ImageLock], object],
 ) -> Verification:
     built = rebuilt.image
     if isinstance(built, RbuildError):
@@ -185,6 +197,7 @@ def _compared(
     verdict, comparison, note = compare(locked, built), None, None
     if verdict is Verdict.DIFFERENT:
         try:
+            fetch(locked)
             sides = ("as locked", locked.manifest), ("as built", built.manifest)
             comparison = _comparison(assessed, *sides, store, workspace.project.platform)
         except MissingBlob:

@@ -63,12 +63,8 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
             where=Where(file=str(folder.absolute())),
             hint="go to the project's folder, or name it: rbuild --project FOLDER …",
         )
-    try:
-        text = (root / PROJECT_FILE).read_bytes()
-    except OSError as error:
-        raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     store, podman = open_store(env)
-    project = _read(text, root, store)
+    project = read_project(root, store)
     if project.trust is None:
         return Workspace(root=root, project=project, store=store, podman=podman, env=env)
     from rbuild.trustfiles import project_trust  # a few milliseconds
@@ -78,8 +74,15 @@ def open_workspace(folder: Path, env: Mapping[str, str]) -> Workspace:
     return Workspace(root=root, project=project, store=store, podman=podman, env=env, trust=trust)
 
 
-def _read(text: bytes, root: Path, store: Store) -> Project:
-    """The project of a file with these bytes; like the lock, it is parsed once."""
+def read_project(root: Path, store: Store) -> Project:
+    """The project in a folder. Raises RbuildError with all that is wrong in its rbuild.yaml.
+
+    Like the lock, it is parsed once.
+    """
+    try:
+        text = (root / PROJECT_FILE).read_bytes()
+    except OSError as error:
+        raise RbuildError(f"cannot be read: {error.strerror}", where=Where(file=PROJECT_FILE)) from error
     key = Digest.of(f"{__version__}\n".encode() + text).hex
     if kept := store.cached("projects", key):
         with contextlib.suppress(RbuildError):  # an older rbuild's form of it

@@ -42,7 +42,8 @@ _SAME = {
     "microdnf": "dnf",
 }
 _OFF_WORDS = re.compile(
-    r"\[\s*(?:[^\]]*\s)?trusted\s*=\s*yes|http\.sslVerify\s*=?\s*(?:false|0)|strict-ssl\s*=?\s*false"
+    r"\[(?:[^\]]{0,200}\s)?\s{0,9}trusted\s*=\s*yes|http\.sslVerify\s*=?\s*(?:false|0)|strict-ssl\s*=?\s*false"
+    r"|sslverify['\"]?\s*=\s*(?:false|0|no)\b"
     r"|APT::Get::AllowUnauthenticated\s*\"?=?\s*\"?(?:true|1)|Acquire::https?::Verify-Peer\s*\"?=?\s*\"?false",
     re.IGNORECASE,
 )
@@ -51,8 +52,10 @@ _OFF_VARIABLES = {
     "PYTHONHTTPSVERIFY": ("0",),
     "GIT_SSL_NO_VERIFY": ("1", "true"),
     "NPM_CONFIG_STRICT_SSL": ("false",),
-    "CURL_INSECURE": ("1",),
+    "YARN_STRICT_SSL": ("false",),
 }
+# These turn a check off for what they name.
+_OFF_FOR = frozenset({"PIP_TRUSTED_HOST", "GOINSECURE", "UV_INSECURE_HOST"})
 _INDEX_OPTIONS = ("--extra-index-url",)
 _INDEX_VARIABLES = ("PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX")
 
@@ -77,6 +80,15 @@ class HostSettings(Settings, frozen=True, kw_only=True):
     ] = ()
 
 
+class SignedSettings(Settings, frozen=True, kw_only=True):
+    images: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Patterns of the bases, registry/repository, that have to be signed. None: no base."
+        ),
+    ] = ()
+
+
 def _registry(facts: FileFacts, settings: RegistrySettings) -> Iterable[Violation]:
     if not settings.allowed:
         return
@@ -88,6 +100,20 @@ def _registry(facts: FileFacts, settings: RegistrySettings) -> Iterable[Violatio
                 where=facts.at(use.line),
                 text=use.text,
                 hint=f"allowed are: {', '.join(settings.allowed)[:300]}",
+            )
+
+
+def _unsigned(facts: FileFacts, settings: SignedSettings) -> Iterable[Violation]:
+    for use in facts.uses if settings.images else ():
+        image = facts.project.base(Reference.parse(use.image)).image
+        if image is None or not any(fnmatchcase(image.name, one) for one in settings.images):
+            continue
+        if facts.signed is None or not facts.signed(image):
+            wants = "asks for no signature of it" if facts.signed else "is not there"
+            yield Violation(
+                message=f"{image.name} has to be signed, and the project's trust policy {wants}",
+                where=facts.at(use.line),
+                text=use.text,
             )
 
 
@@ -184,15 +210,20 @@ def _checks_off(facts: FileFacts, _: Settings) -> Iterable[Violation]:
             if match := _OFF_WORDS.search(text[:20_000]):
                 yield about(facts, command, f"{match[0].strip()[:80]} turns a check off")
             for name, value in command.assignments:
-                if value.lower() in _OFF_VARIABLES.get(name.upper(), ()):
+                if _is_off(name, value):
                     yield about(facts, command, f"{name}={value[:20]} turns a check off")
     for name, value, where, text in _variables(facts):
-        if value.lower() in _OFF_VARIABLES.get(name.upper(), ()):
+        if _is_off(name, value):
             yield Violation(
                 message=f"{name}={value[:20]} turns a check off, in the container as well",
                 where=where,
                 text=text,
             )
+
+
+def _is_off(name: str, value: str) -> bool:
+    upper = name.upper()
+    return bool(value) if upper in _OFF_FOR else value.lower() in _OFF_VARIABLES.get(upper, ())
 
 
 def _says(word: str, option: str) -> bool:
@@ -282,5 +313,17 @@ RULES = (
         example="flask-9.9.9-py3-none-any.whl was yanked by its publishers: wrong metadata",
         fix="ask for another version, then rbuild lock --upgrade",
         lock=_yanked,
+    ),
+    Rule(
+        id="RB319",
+        name="base-unsigned",
+        title="A base has to be signed, and nothing asks for its signature.",
+        level=Level.ERROR,
+        why="rbuild, Podman and skopeo take an image without a signature, unless the project's trust policy "
+        "asks for one. Without a list in the settings the rule says nothing.",
+        example="FROM registry.example.org/team/base:1        # with images: [registry.example.org/*]",
+        fix="trust: policies/trust in rbuild.yaml, with sigstoreSigned for that registry in policy.json",
+        settings=SignedSettings,
+        files=_unsigned,
     ),
 )
