@@ -29,7 +29,7 @@ from sides import Side, remove, scratch
 FIRST, SECOND = 0.7, 1.0
 MEGABYTES = 80
 RBUILD = str(Path(sys.executable).with_name("rbuild"))  # as people call it
-ALONE = ("--attach", "none")  # as skopeo copies: the images, and nothing beside them
+ALONE = ("--attach", "none", "--sources", "none")  # as skopeo copies: the images, and nothing beside them
 STAGES = ("prepare", "train", "infer")
 
 
@@ -157,8 +157,8 @@ def measure(rounds: int, megabytes: int) -> tuple[list[Row], str]:
         f"and {listed(first['peer'])}; second: {listed(second['alone'])} ({listed(second['whole'])}) and "
         f"{listed(second['peer'])}. rbuild sent {statistics.median(sent['alone']) / 1e6:.1f} MB "
         f"({statistics.median(sent['whole']) / 1e6:.1f}) first, and 0 bytes of blobs second. Both sides keep "
-        "digests. Beside the images, by default, are provenance and a bill of materials, which skopeo does "
-        f"not send; `rbuild push {' '.join(ALONE)}` is what is like for like."
+        "digests. Beside the images, by default, are sources, provenance and a bill of materials, which "
+        f"skopeo does not send; `rbuild push {' '.join(ALONE)}` is what is like for like."
     )
     return rows, note
 

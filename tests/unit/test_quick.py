@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from rbuild.commands.every import app
-from rbuild.commands.quick import FLAGS, VALUES, plain_push
+from rbuild.commands.quick import FLAGS, SOURCES, VALUES, plain_push
+from rbuild.sources import Kept
 
 
 def options() -> dict[str, typer.core.TyperOption]:
@@ -25,6 +26,8 @@ def test_what_is_read_here_is_what_typer_would_read() -> None:
         assert not known[name].is_flag
     for name in FLAGS:
         assert known[name].is_flag
+    assert not known["--sources"].multiple
+    assert {Kept(value) for value in SOURCES} == set(Kept)
     # What is one option there is one here.
     for one in known.values():
         assert len({FLAGS.get(name) for name in one.opts}) == 1
@@ -32,7 +35,9 @@ def test_what_is_read_here_is_what_typer_would_read() -> None:
 
 def test_a_plain_push(tmp_path: Path) -> None:
     words = ["-C", str(tmp_path), "push", "b", "--to", "quay.io/x", "a", "-q", "--to", "ghcr.io/y", "--json"]
-    found = plain_push([*words, "--tag", "v1", "--force", "--insecure", "quay.io", "--attach", "spdx"])
+    found = plain_push(
+        [*words, "--tag", "v1", "--force", "--insecure", "quay.io", "--attach", "spdx", "--sources", "none"]
+    )
     assert found is not None
     assert (found.folder, found.stages) == (tmp_path, ["b", "a"])
     assert found.values == {
@@ -41,6 +46,7 @@ def test_a_plain_push(tmp_path: Path) -> None:
         "insecure": ["quay.io"],
         "attach": ["spdx"],
     }
+    assert found.sources == "none"
     assert found.flags == {"quiet", "json", "force"}
     assert plain_push(["push"]) is not None
 
@@ -59,6 +65,8 @@ def test_a_plain_push(tmp_path: Path) -> None:
         "push -h",
         "push --to",
         "push --to --json",
+        "push --sources",
+        "push --sources some",
         "push --to=quay.io",
         "push -qq",
         "push --forc",

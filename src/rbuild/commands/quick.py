@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 VALUES = {"--to": "to", "--tag": "tags", "--insecure": "insecure", "--attach": "attach"}
+SOURCES = ("none", "pages", "all")  # values of --sources
 FLAGS = {"--force": "force", "--quiet": "quiet", "-q": "quiet", "--json": "json"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlainPush:
     """The arguments of a push as they were typed."""
 
@@ -23,11 +24,13 @@ class PlainPush:
     stages: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in VALUES.values()})
     flags: set[str] = field(default_factory=set)
+    sources: str | None = None
 
     def run(self) -> int:
         """Do it; the exit code."""
         from rbuild.commands.here import workspace_at
         from rbuild.commands.pushing import push_and_tell
+        from rbuild.sources import Kept
         from rbuild.verbs.beside import chosen_kinds
         from rbuild.verbs.push import Request
 
@@ -40,6 +43,7 @@ class PlainPush:
             insecure=tuple(self.values["insecure"]),
             now=datetime.now(UTC),
             attach=kinds,
+            sources=Kept(self.sources) if self.sources else None,
         )
         quiet, as_json = "quiet" in self.flags, "json" in self.flags
         return push_and_tell(workspace, self.stages, request, quiet=quiet, as_json=as_json)
@@ -62,6 +66,10 @@ def plain_push(words: Sequence[str]) -> PlainPush | None:
             if not value or value.startswith("-"):
                 return None
             push.values[VALUES[word]].append(value)
+        elif word == "--sources":
+            push.sources = next(rest, "")
+            if push.sources not in SOURCES:
+                return None
         elif word in FLAGS:
             push.flags.add(FLAGS[word])
         elif not word or word.startswith("-"):
