@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from rbuild.policy.facts import FileFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.runs import Command, about, runs
+from rbuild.policy.runs import Command, Run, about, runs
 from rbuild.policy.shell import Redirection
 
 _GENERATORS = {
@@ -36,7 +36,7 @@ def _ambient(facts: FileFacts, _: Settings) -> Iterable[Violation]:
     for run in runs(facts):
         by_number = {command.number: command for command in run.commands}
         for command in run.commands:
-            if (what := _source(command)) and _kept(command, run.commands, by_number):
+            if (what := _source(command)) and _kept(command, run, by_number):
                 yield about(facts, command, what)
 
 
@@ -68,7 +68,7 @@ def _files_read(command: Command) -> list[str]:
     return [one.target for one in command.redirections if one.sign in ("<", "<<<")]
 
 
-def _kept(command: Command, commands: Iterable[Command], by_number: Mapping[int, Command]) -> bool:
+def _kept(command: Command, run: Run, by_number: Mapping[int, Command]) -> bool:
     """Whether what a command says may get into the image, rather than into the build's output alone."""
     seen: set[int] = set()
     current: Command | None = command
@@ -78,7 +78,7 @@ def _kept(command: Command, commands: Iterable[Command], by_number: Mapping[int,
             return False
         if any(_keeps(one) for one in current.redirections):
             return True
-        if any(other is not current and current.feeds(other) for other in commands):
+        if current.feeds(run.fed):
             return True
         if current.assignments and not current.words:
             return True
