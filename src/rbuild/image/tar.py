@@ -16,6 +16,7 @@ import msgspec
 
 from rbuild.errors import RbuildError
 from rbuild.image.codec import BrokenBlob
+from rbuild.visible import visible
 
 BLOCK = 512
 CHUNK = 1 << 20
@@ -74,9 +75,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 def shown(path: bytes) -> str:
     """A path for people: as UTF-8, what is not UTF-8 or not printable escaped, and not longer than a line."""
-    text = path.decode("utf-8", "backslashreplace")
-    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-    return f"/{text}" if len(text) <= 200 else f"/{text[:200]}…"
+    return f"/{visible(path.decode('utf-8', 'backslashreplace'), 200)}"
 
 
 def refused(path: bytes, why: str) -> RbuildError:
