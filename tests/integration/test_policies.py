@@ -264,7 +264,7 @@ def test_rules_of_the_project_s_own_hold_an_image_before_it_is_locked(world: Wor
     world.write({"policies/ours.yaml": OWN.format(most=4)})
     done = world.rbuild("all")
     assert done.returncode == 1
-    assert "good:2: small-files small-files: /file.txt has 5 bytes in stage good" in done.stderr
+    assert "good:2: small-files: /file.txt has 5 bytes in stage good" in done.stderr
     assert list(world.digests()) == ["moving"]
 
     world.write({"policies/ours.yaml": OWN.format(most=5) + DATED})
