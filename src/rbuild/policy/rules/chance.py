@@ -29,6 +29,7 @@ _LONG = ("--all", "--nodename", "--kernel-release", "--kernel-version")
 _JOBS = ("-j", "--jobs", "--parallel", "-T")
 _CHANCE = re.compile(r"\$\{?(?:RANDOM|SRANDOM|EPOCHSECONDS|EPOCHREALTIME|BASHPID)\b|\$\$")
 _SOURCES = re.compile(r"/dev/u?random\b|/proc/sys/kernel/random/|/proc/uptime\b|/proc/stat\b")
+_SUBSTITUTED = re.compile(r"[$<]\([^()]*\)|`[^`]*`")
 _OPENSSL = ("rand", "genrsa", "genpkey", "req", "dhparam", "ecparam")
 
 
@@ -59,6 +60,7 @@ def _source(command: Command) -> str:
     if said := _GENERATORS.get(name):
         return f"{name} makes {said}"
     for word in (*arguments, *(value for _, value in command.assignments), *_files_read(command)):
+        word = _SUBSTITUTED.sub("", word)  # whose commands are looked at themselves
         if match := _CHANCE.search(word) or _SOURCES.search(word):
             return f"{match[0]} is different in every build"
     return ""
