@@ -20,6 +20,7 @@ from rbuild.compare.model import (
     Row,
     Verdict,
 )
+from rbuild.visible import visible
 
 _MOST_CHILDREN = 20  # of one node, where not all are asked for
 _MOST_LINES = 12  # of one detail
@@ -188,9 +189,4 @@ def _wrapped(label: str, style: str, said: str, width: int) -> Iterable[Text]:
 
 def _line(text: str, longest: int = _LONGEST) -> str:
     """A stranger's text on one line, with what does not print as its escape, and not without end."""
-    shown = "".join(char if char.isprintable() else _escaped(char) for char in text[:longest])
-    return f"{shown}…" if len(text) > longest else shown
-
-
-def _escaped(char: str) -> str:
-    return "    " if char == "\t" else ascii(char)[1:-1]
+    return visible(text[: longest + 1].replace("\t", "    "), longest)

@@ -49,12 +49,11 @@ def _drawn(group: tuple[Finding, tuple[str, ...]], line: Line) -> Iterator[Seque
     one, stages = group
     where = one.where
     place = str(where) if where and str(where) else f"stage {_listed(stages)}"
-    name = f" {one.name}" if one.name != one.rule else ""
     yield (
         (f"{place}: ", _BOLD),
         (one.level.value, _STYLES.get(one.level, "")),
-        (f" {one.rule}", _BOLD),
-        (f"{name}: {said(one)}", ""),
+        (f" {one.title}", _BOLD),
+        (f": {said(one)}", ""),
     )
     if where and where.line and (text := line(where)) is not None:
         yield from _excerpt(where.line, text, one.text, _STYLES.get(one.level, ""))

@@ -13,6 +13,7 @@ from typing import Any
 
 import urllib3
 
+_PATIENCE = 600  # seconds; a machine may be loaded
 KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Space": " ", "Right": "\ue014"}
 
 
@@ -20,7 +21,7 @@ class Browser:
     """One window of a browser; see https://www.w3.org/TR/webdriver2/."""
 
     def __init__(self, driver: str, session: str) -> None:
-        self._pool = urllib3.PoolManager(retries=False, timeout=60)
+        self._pool = urllib3.PoolManager(retries=False, timeout=_PATIENCE)
         self._session = f"{driver}/session/{session}"
 
     def _call(self, command: str, body: dict[str, Any]) -> Any:
@@ -90,7 +91,7 @@ def browser(folder: Path) -> Iterator[Browser]:
             started = (re.search(r"on port ([1-9]\d*)", line) for line in process.stdout)
             port = next(match[1] for match in started if match)
             driver = f"http://127.0.0.1:{port}"
-            pool = urllib3.PoolManager(retries=False, timeout=120)
+            pool = urllib3.PoolManager(retries=False, timeout=_PATIENCE)
             session = _post(pool, f"{driver}/session", {"capabilities": {"alwaysMatch": _options(folder)}})
             try:
                 yield Browser(driver, session["sessionId"])
@@ -114,6 +115,7 @@ def _options(folder: Path) -> dict[str, Any]:
         f"--user-data-dir={folder / 'profile'}",
     ]
     return {
+        "timeouts": {"script": _PATIENCE * 1000, "pageLoad": _PATIENCE * 1000},
         "goog:chromeOptions": {"args": flags},
         "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
     }

@@ -26,7 +26,7 @@ class _Handler(Handler):
 
     def forward(self, data: bytes, change: Callable[[bytes], bytes] = lambda data: data) -> None:
         headers = dict(self.headers.items()) | {"Content-Length": str(len(data))}
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=30)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=300)
         with contextlib.closing(upstream):
             upstream.request(self.command, self.path, data, headers)
             answer = upstream.getresponse()

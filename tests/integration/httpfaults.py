@@ -20,8 +20,8 @@ from rbuild.registry.patience import Limits
 
 Act = Callable[["Handler"], bool]  # whether the request is dealt with
 
-# As patient as a test can be.
-IMPATIENT = Limits(tries=4, most_tries=20, connect=2, read=0.6, backoff=0.01, longest=0.02, longest_asked=2)
+# As patient as a test can be: what answers has to be let answer, on a loaded machine as well.
+IMPATIENT = Limits(tries=4, most_tries=20, connect=30, read=4, backoff=0.01, longest=0.02, longest_asked=2)
 
 
 @dataclass
@@ -153,12 +153,14 @@ def resets(after: int = 0) -> Act:
     return act
 
 
-def stalls(seconds: float = 1.5, after: int = 0) -> Act:
-    """Nothing more happens for a while, and then the connection ends."""
+def stalls(after: int = 0) -> Act:
+    """Nothing more happens after so many bytes of the request's body, until the client has had enough."""
 
     def act(handler: Handler) -> bool:
         handler.rfile.read(after)
-        time.sleep(seconds)
+        with contextlib.suppress(OSError):
+            while handler.connection.recv(1 << 16):
+                pass
         handler.reset()
         return True
 

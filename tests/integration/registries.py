@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
+import re
 import ssl
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
@@ -44,9 +44,7 @@ class Registry:
             pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             request.add_header("Authorization", f"Basic {pair}")
         context = ssl.create_default_context(cafile=self.authority) if self.authority else None
-        with build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open(
-            request, timeout=10
-        ) as answer:
+        with build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open(request) as answer:
             said: str = answer.headers["Docker-Content-Digest"]
         return said
 
@@ -81,18 +79,16 @@ def registry(
 
     `disk` is the size of a file system of its own for its storage, such as "300k".
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     own = Path(tempfile.mkdtemp(dir=folder, prefix="registry-"))
-    running = Registry(port, storage or own / "storage", own / "ca.crt" if users else None)
+    files = storage or own / "storage"
     config = {
         "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "info", "accesslog": {"disabled": True}},
         "storage": {
-            "filesystem": {"rootdirectory": str(running.storage)},
+            "filesystem": {"rootdirectory": str(files)},
             "maintenance": {"readonly": {"enabled": read_only}},
         },
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": "127.0.0.1:0"},  # a port that nobody else can have taken meanwhile
     }
     if users:
         authority = Authority()
@@ -104,21 +100,18 @@ def registry(
     (own / "config.yml").write_text(yaml.safe_dump(config))
     argv = ["docker-registry", "serve", str(own / "config.yml")]
     if disk:
-        running.storage.mkdir()
+        files.mkdir()
         script = f'mount -t tmpfs -o size={disk} none "$0" && exec "$@"'
         # The namespaces are of this very process, which becomes the registry.
-        lead = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(running.storage)]
+        lead = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(files)]
         argv = [*lead, *argv]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            assert process.poll() is None, "docker-registry ended"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield replace(running, process=process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    log = own / "log"
+    with log.open("wb") as written, subprocess.Popen(argv, stdout=written, stderr=written) as process:
+        try:
+            while not (listening := re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.02)
+            authority_file = own / "ca.crt" if users else None
+            yield Registry(int(listening[1]), files, authority_file, process.pid)
+        finally:
+            process.terminate()

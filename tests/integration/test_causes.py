@@ -51,6 +51,7 @@ PROVOKED = {
     "image-times": Expected("image-times", "/srv/image-times/state", 3),
     "derived-hash": Expected("derived-hash", "history[", 4),
     "build-argument": Expected("build-argument", "history[", 4),
+    "other-containerfile": Expected("other-containerfile", "history[", 3),
     "user-or-umask": Expected("user-or-umask", "/srv/user-or-umask/settings.conf", 3),
     "bytecode": Expected("bytecode", "/srv/bytecode/__pycache__/app.cpython-311.pyc", 3),
     "gzip-header": Expected("gzip-header", "/srv/gzip-header/numbers.gz", 4),
@@ -90,13 +91,14 @@ PROVOKED = {
     "trap-server": Expected("unknown", "/srv/trap-server/app.conf", 3),
 }
 # Builders note ids, arguments and times of each step there.
-OF_THE_CONFIGURATION = {"derived-hash", "build-argument", "image-times"}
+OF_THE_CONFIGURATION = {"derived-hash", "build-argument", "other-containerfile", "image-times"}
 CLEAN = sorted(path.name for path in SCENARIOS.glob("clean-*"))
 # Hints name what to write: a part of each that a person would look for.
 HINTS = {
     "image-times": "--timestamp 0",
     "derived-hash": "rbuild diff A B --full",
     "build-argument": "args:",
+    "other-containerfile": "git diff A B -- Containerfile",
     "user-or-umask": "--chmod=644",
     "bytecode": "--invalidation-mode checked-hash",
     "gzip-header": "gzip -n",
@@ -302,7 +304,7 @@ def build(world: World, context: Path, side: str, group: tuple[str, bool], image
     steps = [f"FROM {base}"]
     for scenario in sorted(scenarios, key=lambda one: (one.has_arguments, one.name)):
         if scenario.group == group:
-            steps += scenario.lines[2:]
+            steps += (context / scenario.name / "Containerfile").read_text().splitlines()[2:]
     (context / "Containerfile").write_text("\n".join(steps) + "\n")
     condition = CONDITIONS[side]
     arguments = {"SERVER": server, **condition.arguments}

@@ -222,4 +222,4 @@ def test_an_unreachable_mirror_is_named_within_bounded_time(tmp_path: Path) -> N
         started = time.monotonic()
         with pytest.raises(RbuildError, match=rf"{mirror}/dists/sid/InRelease: cannot be fetched"):
             resolve(archives("sid", mirror=mirror), [], architecture="amd64", environ={}, work=tmp_path)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 240

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-import yaml
+from registries import registry
 from worlds import World, make_world, project_file, remove_world
 
 ONE = "FROM scratch\nENV FLAVOUR=plain\nCOPY same.txt /\nCOPY one.txt /made.txt\n"
@@ -72,14 +69,14 @@ def places() -> Iterator[Places]:
     world.write({"rbuild.yaml": project_file({}, STAGES), **CONTEXT})
     world.write({f"{name}.Containerfile": text for name, text in zip(STAGES, (ONE, TWO, OTHER), strict=True)})
     world.ok("all")
-    with registry(folder) as port:
+    with registry(folder) as server:
         for name in ("one", "two"):
             source = f"oci:{world.store}:demo/{name}"
             skopeo(world, source, f"oci:{files}/layout:{name}")
             skopeo(world, source, f"oci:{files}/{name}")
             skopeo(world, source, f"oci-archive:{files}/{name}.tar")
             subprocess.run(["gzip", "--keep", f"{files}/{name}.tar"], check=True)
-            target = f"docker://localhost:{port}/team/{name}:1"
+            target = f"docker://{server.host}/team/{name}:1"
             skopeo(world, "--preserve-digests", "--dest-tls-verify=false", source, target)
         # What Podman itself builds, in its own compression.
         world.podman(
@@ -93,36 +90,9 @@ def places() -> Iterator[Places]:
             world.podman(
                 "save", "--quiet", "--format", form, "--output", f"{files}/plain-{form}.tar", "plain"
             )
-        yield Places(world, files, port)
+        yield Places(world, files, server.port)
     remove_world(world)
     shutil.rmtree(folder)
-
-
-@contextmanager
-def registry(folder: Path) -> Iterator[int]:
-    """A registry on this host's loopback, for as long as the block; gives its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    config = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-    }
-    (folder / "registry.yml").write_text(yaml.safe_dump(config))
-    process = subprocess.Popen(["docker-registry", "serve", str(folder / "registry.yml")])
-    try:
-        for _ in range(100):
-            assert process.poll() is None, "docker-registry ended"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def compared(places: Places, *arguments: str) -> Any:
@@ -357,7 +327,7 @@ def test_a_layout_with_several_images(places: Places) -> None:
     said = refused(places.world, "one", f"{places.files}/layout")
     assert "it holds 2 images" in said and "hint: name one of them: one, two" in said
     said = refused(places.world, "one", f"oci:{places.files}/layout:three")
-    assert "no image has the tag 'three'" in said
+    assert "there is no image with the tag 'three'" in said
     digest = places.world.digests()["one"]
     assert places.world.rbuild("diff", "one", f"oci:{places.files}/layout@{digest}").returncode == 0
 

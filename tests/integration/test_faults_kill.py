@@ -46,7 +46,7 @@ def test_kill_at_fifty_random_moments(world: World, layouts: Layouts) -> None:
             continue
         assert process.returncode == -signal.SIGKILL, said
         killed += 1
-        assert_nothing_runs(world, 5)
+        assert_nothing_runs(world)
         _assert_lock_is_whole(world, digests)
         assert_store_is_sound(world)
         if killed % BETWEEN == 0:

@@ -236,3 +236,44 @@ def test_a_stage_is_verified_until_its_lock_changes(world: World) -> None:
     world.write({"user": "FROM scratch\nCOPY file.txt /other\nUSER 1000\n"})
     world.ok("build", "user")
     assert found() == [("RB118", "user")]
+
+
+OWN = """\
+name: ours
+description: Files are small.
+rules:
+  small-files:
+    when: image
+    each: image.files
+    expression: "!item.own || item.size <= {most}"
+    message: "/{{{{ item.path }}}} has {{{{ item.size }}}} bytes in stage {{{{ stage.name }}}}"
+    hint: leave it out
+"""
+DATED = """\
+  until-then:
+    when: image
+    expression: now < timestamp("2027-01-01T00:00:00Z")
+    message: "{{ image.config.architecture }} has had its day"
+    hint: stop
+"""
+
+
+def test_rules_of_the_project_s_own_hold_an_image_before_it_is_locked(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts, moving="FROM localhost/base:1\nRUN true\n")
+    (world.project / "policies" / "bases.yaml").unlink()
+    world.write({"policies/ours.yaml": OWN.format(most=4)})
+    done = world.rbuild("all")
+    assert done.returncode == 1
+    assert "good:2: small-files: /file.txt has 5 bytes in stage good" in done.stderr
+    assert list(world.digests()) == ["moving"]
+
+    world.write({"policies/ours.yaml": OWN.format(most=5) + DATED})
+    assert world.rbuild("all").returncode == 0
+    assert sorted(world.digests()) == ["good", "moving"]
+
+    # What an image gave is remembered: not under another expression, and not at another time.
+    assert world.rbuild("check", "--effective-time", "2026-12-31").returncode == 0
+    late = world.rbuild("check", "good", "--json", "--effective-time", "2027-01-02")
+    assert [one["message"] for one in json.loads(late.stdout)["findings"]] == ["amd64 has had its day"]
+    world.write({"policies/ours.yaml": OWN.format(most=4)})
+    assert world.rbuild("check", "good").returncode == 1

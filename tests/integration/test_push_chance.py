@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from faultyproxy import FaultyProxy, alters, truncates
@@ -20,9 +21,11 @@ from worlds import World, temporary
 from rbuild.registry.patience import Limits
 
 SEEDS, ROUNDS = range(1, 11), 10
+# Whether it gets through does not matter here, only what is left.
+HURRIED = replace(IMPATIENT, read=0.6)
 ACTS: tuple[Act, ...] = (
     *(says(status) for status in (404, 429, 500, 502, 503)),
-    *(resets(), resets(100_000), stalls(0.7), alters("request"), truncates()),
+    *(resets(), resets(100_000), stalls(), alters("request"), truncates()),
 )
 
 
@@ -68,7 +71,7 @@ def test_ten_kills(built: World, server: Registry, seed: int) -> None:
             while process.poll() is None and len(proxy.seen) - begun < wanted:
                 time.sleep(0.002)
             process.send_signal(ending)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=600)
             assert "Traceback" not in err
             assert process.returncode in (0, -signal.SIGKILL, 128 + signal.SIGINT), err
             ends_right(built, server, path, lock)
@@ -92,7 +95,7 @@ def test_ten_bad_lines(built: World, server: Registry, seed: int) -> None:
             for _ in range(3)
         ]
         with serving(FaultyProxy(server.port, *faults)) as proxy:
-            pushed(built, f"{proxy.host}/{path}", IMPATIENT)
+            pushed(built, f"{proxy.host}/{path}", HURRIED)
         struck += any(fault.seen > fault.skip for fault in faults)
         ends_right(built, server, path, lock)
     assert struck >= ROUNDS / 2

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
 import pytest
 import samplereports as sample
-import urllib3
 from browser import Browser, browser
 
+from rbuild.digest import Digest
 from rbuild.htmlreport import page
+from rbuild.sealed.upstream import Patience, Upstream, fetch
+from rbuild.store import Store
 
-AXE = "https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz"
-AXE_INTEGRITY = (
-    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
-)
+AXE = "axe-core/-/axe-core-4.14.1.tgz"
+AXE_SHA256 = Digest("e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745")
+AXE_SIZE = 708_405
 
 LAST_DETAIL = "Array.from(document.querySelectorAll('.side')).at(-1)"
 
@@ -32,11 +32,14 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def axe() -> str:
-    """axe-core, which is one script, out of its npm package."""
-    archive = urllib3.request("GET", AXE, timeout=60, retries=2).data
-    assert "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode() == AXE_INTEGRITY
-    with tarfile.open(fileobj=io.BytesIO(archive)) as package:
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core, which is one script, out of its npm package; fetched as rbuild fetches what is locked."""
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
+    store = Store(tmp_path_factory.mktemp("axe"))
+    upstream = Upstream(getproxies_environment(), patience=Patience(tries=10), local=True)
+    fetch(f"{registry}/{AXE}", sha256=AXE_SHA256, size=AXE_SIZE, store=store, upstream=upstream)
+    upstream.close()
+    with tarfile.open(store.path(AXE_SHA256)) as package:
         member = package.extractfile("package/axe.min.js")
         assert member
         return member.read().decode()

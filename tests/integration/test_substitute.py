@@ -147,7 +147,7 @@ def test_nothing_is_named_before_all_of_it_is_there(workspace: Workspace) -> Non
 
 def test_a_registry_that_keeps_silent_is_asked_for_one_image_only(workspace: Workspace) -> None:
     image = made(TOP)
-    with serving(FakeRegistry(Fault("GET", "/manifests/", stalls(0.8), times=100))) as server:
+    with serving(FakeRegistry(Fault("GET", "/manifests/", stalls(), times=100))) as server:
         image.put(server, "demo/one")
         asked = substitutes(workspace, server.host)
         first = asked.search("one", image.lock)

@@ -317,3 +317,6 @@ def test_verify_keeps_what_it_verified_and_says_it_beside_the_image(team: Team) 
     assert "hint: rbuild push one first" in absent.stderr
     alone = world.rbuild("verify", "--to", team.place("team"))
     assert alone.returncode == 2 and "go with --attest" in alone.stderr
+    unknown = world.rbuild("push", "--attach", "sbom", "--to", team.place("team"))
+    assert unknown.returncode == 2
+    assert "'sbom' is nothing that can be attached" in unknown.stderr

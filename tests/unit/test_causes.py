@@ -69,6 +69,11 @@ SHOWN = {
     "build-argument": [
         key("history[4].created_by", "|1 A=x /bin/sh -c make", "|1 A=y /bin/sh -c make", "config"),
     ],
+    "other-containerfile": [
+        key("history[4].created_by", "RUN make", "RUN make all", "config"),
+        key("history[4].created_by", "RUN date > /built", "RUN date -u > /built", "config"),
+        key("history[4].created_by", "|1 A=x /bin/sh -c make", "|1 A=x /bin/sh -c cmake", "config"),
+    ],
     "user-or-umask": [
         fields("metadata", ("mode", "0664", "0644")),
         fields("metadata", ("mode", "0755", "0700")),
@@ -256,7 +261,6 @@ SHOWN = {
 }
 
 UNKNOWN = [
-    key("history[4].created_by", "|1 A=x /bin/sh -c make", "|1 A=x /bin/sh -c cmake", "config"),
     key("config.Labels.base", "FROM 1d2ec3de6c99", "FROM c275d23513bf", "config"),
     text("one\n", "two\n", instruction="/bin/sh -c #(nop) ADD file:" + "0a" * 32 + " in /srv/file"),
     # Versions that look like dates, and dates that are versions.

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from rbuild.compare.alignment import common
 from rbuild.compare.budget import Budget
-from rbuild.compare.excerpt import first_difference, hex_detail, text_detail, visible
+from rbuild.compare.excerpt import first_difference, hex_detail, text_detail
 from rbuild.compare.model import Detail
+from rbuild.visible import visible
 
 
 def text(a: bytes, b: bytes) -> Detail:
@@ -101,7 +102,7 @@ def test_aligning_stops_when_it_cost_enough() -> None:
 
 
 def test_text_that_does_not_print_is_escaped() -> None:
-    assert differing(text(b"a\x1b[31m\xff\n", b"a\r\n")) == [("a\\x1b[31m\\xff", "a\\x0d")]
+    assert differing(text(b"a\x1b[31m\xff\n", b"a\r\n")) == [("a\\x1b[31m\\xff", "a\\r")]
     assert visible("\ud800\u2028") == "\\ud800\\u2028"
     assert len(visible("x" * 1000, 10)) == 11
 

@@ -240,7 +240,7 @@ def test_github_annotates_lines() -> None:
     )
     assert first.endswith("%0Ahint: name a version: FROM python:3.11-slim")
     assert second.startswith("::warning file=ml/Containerfile,line=3,")
-    assert third.startswith("::notice title=own-rule own-rule (train)::")
+    assert third.startswith("::notice title=own-rule (train)::")
     assert fourth.startswith("::notice title=infer%3A not checked%3A it is not locked yet::RB201, RB202")
 
 

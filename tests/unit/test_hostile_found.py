@@ -120,8 +120,8 @@ def test_a_watched_command_ends_when_the_watch_says_so() -> None:
 
     began = time.monotonic()
     with pytest.raises(RbuildError, match="enough"):
-        run(["sleep", "60"], watch=look)
-    assert time.monotonic() - began < 20
+        run(["sleep", "600"], watch=look)
+    assert time.monotonic() - began < 300
     assert run(["sh", "-c", "sleep 1; echo done"], watch=lambda: None).stdout == "done\n"
 
 

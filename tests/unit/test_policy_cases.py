@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -118,3 +120,41 @@ def test_every_rule_has_both() -> None:
     }
     assert fires == silent
     assert held | fires == mine
+
+
+HOSTILE = [
+    "curl a.b|x;",
+    "curl https://a.b/c|sh;",
+    "git clone x;",
+    "apt-get update;",
+    "date>x;",
+    "date|",
+    "curl -o x https://a.b/c;",
+    "pip install x;",
+    "pip install -c pins.txt -r pins.txt x;",
+    "npm i x;",
+    "$A$A$A ",
+    "curl -k -k ",
+    "x=$x;",
+    "echo $(date);",
+    "rsync a:b;",
+    "uname -a|x;",
+    "cp /c/x /y;",
+    "sudo sh -c 'date';",
+]
+
+
+@pytest.mark.parametrize("part", HOSTILE)
+def test_twice_as_much_to_read_takes_about_twice_the_steps(part: str) -> None:
+    """All rules about files on one RUN that is long for no good reason; counted in calls, not in seconds."""
+    assert calls(part * 200) < 2.6 * calls(part * 100) + 10_000
+
+
+def calls(script: str) -> int:
+    text = f"FROM a.example/b:1\nENV A=$B{'x' * 1000}\nRUN --mount=type=cache,target=/c {script}true\n"
+    facts = file_facts(text, context={"pins.txt": b"numpy==1\n" * 50})
+    profile = cProfile.Profile()
+    for rule in RULES.values():
+        if rule.files and rule.id[:3] in ("RB1", "RB3"):
+            profile.runcall(lambda rule=rule: list(rule.files(facts, rule.settings())))
+    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]

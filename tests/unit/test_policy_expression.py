@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -542,3 +543,37 @@ def test_names_and_attributes_of_any_bytes_are_values(name: bytes, xattrs: Mappi
     watcher.see(entry, b"")
     [one] = watcher.violations()
     assert one.text.startswith("/")
+
+
+def test_what_is_evaluated_at_all_stays_under_200_mb() -> None:
+    """The largest of each kind that is not refused, over the largest Containerfile, one after the other."""
+    program = """
+import resource
+from policyfacts import file_facts
+from test_policy_expression import check, _HUNDRED, _TEN
+from rbuild.errors import RbuildError
+
+files = file_facts("FROM scratch\\n" + ("RUN echo " + "x" * 60_000 + "\\n") * 16)
+every = "containerfile.instructions.map(i, i.arguments)"
+evaluated = 0
+for kind in (
+    lambda many: "['aaaaaaaaaa']" + ".map(a,a+a)" * many + " == []",
+    lambda many: every + ".map(a,a+a)" * many + " == []",
+    lambda many: f"{_HUNDRED}.map(a,{_TEN}.map(b,[{','.join('b' * many * 8)}])) == []",
+):
+    for many in range(1, 30):
+        try:
+            found = list(check(kind(many)).violations(files))
+        except RbuildError:
+            break
+        evaluated += "could need" not in found[0].message
+assert evaluated > 30, evaluated
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 200 << 10
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -66,6 +66,7 @@ FIRES: tuple[tuple[str, str, list[int]], ...] = (
     ("RB112", "RUN uuidgen | tee /etc/id\nRUN head -c 16 /dev/urandom > /key", [2, 3]),
     ("RB112", "RUN V=$RANDOM && echo $V > /v", [2]),
     ("RB112", "RUN apt-get install -y linux-headers-$(uname -r)", [2]),
+    ("RB112", 'RUN echo "id=$(cat /proc/sys/kernel/random/uuid)" > /id', [2]),
     ("RB112", "RUN ssh-keygen -A", [2]),
     ("RB112", "RUN openssl req -x509 -newkey rsa:2048 -nodes -keyout k -out c -subj /CN=x", [2]),
     ("RB112", "RUN cat /proc/sys/kernel/random/uuid > /id && nproc > /n", [2, 2]),

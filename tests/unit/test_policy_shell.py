@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policyfacts import file_facts
 
-from rbuild.policy.runs import Command, Run, runs
+from rbuild.policy.runs import Command, Run, last_places, runs
 from rbuild.policy.shell import read_script
 
 
@@ -73,18 +73,18 @@ def test_assignments_redirections_and_pipes() -> None:
     assert curl.assignments == (("A", "1"), ("B", ""))
     assert [(one.fd, one.sign, one.target) for one in curl.redirections] == [("2", ">&", "1")]
     assert sh.through == ("sudo",)
-    assert curl.feeds(sh)
-    assert not sh.feeds(curl)
-    assert not curl.feeds(date)
+    assert curl.feeds(last_places([sh]))
+    assert not sh.feeds(last_places([curl]))
+    assert not curl.feeds(last_places([date]))
     assert (sh.joined, date.joined) == ("|", ";")
     assert [one.target for one in date.redirections] == ["/x"]
 
 
 def test_what_a_group_writes_is_fed_on() -> None:
     curl, echo, sh = only("RUN { curl u; echo; } | sh").commands
-    assert curl.feeds(sh)
-    assert echo.feeds(sh)
-    assert not curl.feeds(echo)
+    assert curl.feeds(last_places([sh]))
+    assert echo.feeds(last_places([sh]))
+    assert not curl.feeds(last_places([echo]))
 
 
 def test_what_is_substituted_knows_its_command() -> None:

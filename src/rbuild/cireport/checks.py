@@ -28,8 +28,8 @@ def junit(found: Checked, *, project: str, host: str, when: datetime) -> str:
     for stage in found.stages:
         where = f"rbuild.check.{project}.{stage}"
         suite.case(f"rbuild.check.{project}", stage)
-        for (rule, name), findings in _by_rule(found, stage).items():
-            case = suite.case(where, f"{rule} {name}")
+        for (rule, title), findings in _by_rule(found, stage).items():
+            case = suite.case(where, title)
             if stopping := [one for one in findings if one.stops]:
                 suite.add(case, "failure", rule, [line for one in stopping for line in _lines(one)])
             elif waived := [one for one in findings if one.waiver]:
@@ -47,7 +47,7 @@ def _by_rule(found: Checked, stage: str) -> dict[tuple[str, str], list[Finding]]
     for one in found.findings:
         # What is said of a waiver for several stages belongs to no one of them.
         if one.stage == stage or (one.stage not in found.stages and stage == first):
-            rules.setdefault((one.rule, one.name), []).append(one)
+            rules.setdefault((one.rule, one.title), []).append(one)
     return rules
 
 
@@ -79,7 +79,7 @@ def _annotations(found: Checked, folder: PurePosixPath) -> Iterator[str]:
         if one.hint:
             text += f"\nhint: {printable(one.hint[:_LONGEST])}"
         line = one.where.line if one.where else None
-        yield annotation(_SHOWN[one.level], f"{one.rule} {one.name} ({one.stage})", text, file, line)
+        yield annotation(_SHOWN[one.level], f"{one.title} ({one.stage})", text, file, line)
     for left in found.unchecked:
         text = f"{', '.join(left.rules)}\nhint: {left.hint}"
         yield annotation("notice", f"{left.stage}: not checked: {left.reason}", text, None, None)

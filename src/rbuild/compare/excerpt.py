@@ -8,6 +8,7 @@ from typing import AnyStr
 
 from rbuild.compare.budget import Budget
 from rbuild.compare.model import Detail, Row
+from rbuild.visible import visible
 
 _CONTEXT = 3  # lines before and after what differs
 _MAX_ROWS = 60
@@ -37,14 +38,6 @@ def first_difference(a: AnyStr, b: AnyStr) -> int | None:
         else:
             high = middle
     return low
-
-
-def visible(text: str, limit: int = _MAX_WIDTH) -> str:
-    """A text for people: what does not print is escaped, what is too long is cut."""
-    cut = text[: limit + 1]
-    if not cut.isprintable():
-        cut = "".join(char if char.isprintable() else _escaped(char) for char in cut)
-    return cut if len(cut) <= limit else f"{cut[:limit]}…"
 
 
 def text_detail(a: bytes, b: bytes, budget: Budget) -> Detail:
@@ -88,11 +81,6 @@ def hex_detail(a: bytes, b: bytes, start: int = 0, *, more: bool = False) -> Det
         left, right = _hex(a[at : at + 16]), _hex(b[at : at + 16])
         rows.append(Row(a=left, b=right, at_a=offset if left else "", at_b=offset if right else ""))
     return Detail(form="hex", rows=tuple(rows), omitted=more or a[end:] != b[end:])
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _ends(a: bytes, b: bytes, first: int) -> tuple[int, int]:

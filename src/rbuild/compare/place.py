@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from rbuild.compare.budget import Budget
 from rbuild.compare.evidence import WINDOW, Evidence, Facts
-from rbuild.compare.excerpt import first_difference, hex_detail, text_detail, visible
+from rbuild.compare.excerpt import first_difference, hex_detail, text_detail
 from rbuild.compare.model import Blame, Cause, Change, Detail, Difference, Field, Part
 from rbuild.errors import RbuildError
+from rbuild.visible import visible
 
 
 class Unopened(Exception):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from rbuild.errors import RbuildError, Where
 
 _MAX_SIZE = 64 * 1024
 _MAX_DEPTH = 50
+_SPECIAL = re.compile(r"[\\'\"$]")
+_PLAIN = re.compile(r"[^\\'\"$]+")
 
 Lookup = Callable[[str], str | None]  # from a variable's name to its value; None if it is not set
 
@@ -19,6 +22,8 @@ def expand(word: str, lookup: Lookup, *, where: Where | None = None) -> str:
     Raises RbuildError, at `where`, for an open quote or brace, for a `${x:?message}` without a value, and for
     the pattern forms (`${x#p}`, `${x%p}`, `${x/p/r}`), which Podman 4 does not know.
     """
+    if _SPECIAL.search(word) is None:
+        return word  # most words, and a stage's are expanded again and again
     return _Expansion(word, lookup, where).until("")
 
 
@@ -34,7 +39,12 @@ class _Expansion:
     def until(self, stop: str) -> str:
         """Expand up to the character `stop`, or to the end."""
         out: list[str] = []
-        while ch := self._take():
+        while True:
+            if not stop and (plain := _PLAIN.match(self._word, self._position)):
+                self._position = plain.end()
+                out.append(plain[0])
+            if not (ch := self._take()):
+                break
             if ch == stop:
                 return "".join(out)
             if ch == "'":

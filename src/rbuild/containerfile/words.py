@@ -14,6 +14,7 @@ SPACES = (
 )
 BLANKS = re.compile(r"[\t\v\f\r ]+")
 
+_WORD = re.compile(f"[^{SPACES}]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FLAG_SPACES = "\t\n\v\f\r "
 # Go's lower case of these two is ASCII; Python's `upper` would take others for ASCII as well.
@@ -80,6 +81,8 @@ def _flag_word(line: str, position: int) -> tuple[str, int]:
 
 def split_words(text: str, escape: str) -> list[str]:
     """The words of an ARG, ENV or LABEL; quotes and escapes stay in them, for the expansion to remove."""
+    if escape not in text and "'" not in text and '"' not in text:
+        return _WORD.findall(text)
     words: list[str] = []
     word: list[str] = []
     quote = ""

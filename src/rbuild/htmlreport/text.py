@@ -9,6 +9,7 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from rbuild.compare.excerpt import first_difference
+from rbuild.visible import escaped
 
 LONGEST = 1000
 """Characters of a text that are shown: every file name (255 bytes) and nearly every path fits."""
@@ -70,15 +71,9 @@ def _shown(text: str) -> Markup:
     return Markup("").join(
         escape("".join(run))
         if printable
-        else Markup('<span class="x">{}</span>').format("".join(map(_escaped, run)))
+        else Markup('<span class="x">{}</span>').format("".join(map(escaped, run)))
         for printable, run in groupby(text, str.isprintable)
     )
-
-
-def _escaped(character: str) -> str:
-    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte of a name that is not UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def _cut(count: int) -> Markup:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from rbuild.errors import RbuildError
 from rbuild.image.codec import BrokenBlob
+from rbuild.visible import visible
+
+_T = TypeVar("_T")
 
 BLOCK = 512
 CHUNK = 1 << 20
@@ -74,9 +77,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 def shown(path: bytes) -> str:
     """A path for people: as UTF-8, what is not UTF-8 or not printable escaped, and not longer than a line."""
-    text = path.decode("utf-8", "backslashreplace")
-    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-    return f"/{text}" if len(text) <= 200 else f"/{text[:200]}…"
+    return f"/{visible(path.decode('utf-8', 'backslashreplace'), 200)}"
 
 
 def refused(path: bytes, why: str) -> RbuildError:
@@ -98,6 +99,8 @@ class TarReader:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        # A file that is read forwards may have its own way of passing over what nobody wants.
+        self._skip: Callable[[int], int] | None = getattr(file, "skip", None)
         self._end: int | None = None
         self._position = 0
         if file.seekable():
@@ -252,6 +255,9 @@ class TarReader:
             self._position = self._file.seek(min(self._next, self._end))
             return
         entry = self._entry
+        if self._skip is not None and entry is not None:
+            self._position += self._reading(self._skip, entry.offset + entry.size - self._position)
+        # Of a file that can skip there is nothing left now, unless the archive is cut short.
         for _ in self.content():
             pass
         if entry is not None:
@@ -263,8 +269,11 @@ class TarReader:
                 raise refused(name, "the archive has data after its end, or between its end and this entry")
 
     def _read(self, size: int) -> bytes:
+        return self._reading(self._read_whole, size)
+
+    def _reading(self, read: Callable[[int], _T], size: int) -> _T:
         try:
-            return self._read_whole(size)
+            return read(size)
         except BrokenBlob as error:
             what = f"layer entry {shown(self._last)}: {error.problems[0].what}"
             raise BrokenBlob(what, hint=error.problems[0].hint) from error

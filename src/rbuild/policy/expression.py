@@ -155,7 +155,7 @@ class _Judge:
             message, hint = self._check.message.filled(values), self._check.hint.filled(values)
         except _Failed as failed:
             message = f"the rule {self._check.rule.name} could not be evaluated: {failed}"
-            hint = "what cannot be evaluated counts as not allowed; mend the expression"
+            hint = f"what cannot be evaluated counts as not allowed; {_better(self._check.rule, str(failed))}"
         self._found += 1
         if self._found > _MOST:
             self.ended = True
@@ -192,6 +192,11 @@ class _Judge:
 
     def _cost_of(self, item: bounds.Size) -> bounds.Cost:
         return _cost(self._check, {**self._sizes, "item": item})
+
+
+def _better(rule: OwnRule, failed: str) -> str:
+    large = any(word in failed for word in ("rounds", "memory", "steps"))
+    return _SMALLER if large and rule.each is None else "mend the expression"
 
 
 class _FileWatcher:
@@ -364,7 +369,7 @@ class _Compiler:
         self.problems.append(Problem(what=what, where=self._rule.places[key], hint=hint))
 
 
-_SMALLER: Final = "make fewer rounds of rounds, or look at one element at a time with each"
+_SMALLER: Final = "look at one element at a time with each, or make less of it"
 
 
 def _cut(text: str) -> str:

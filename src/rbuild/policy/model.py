@@ -114,6 +114,11 @@ class Finding:
     ended: Waiver | None = None
 
     @property
+    def title(self) -> str:
+        """Its rule, by id and name; a project's own rule has just the one."""
+        return self.rule if self.rule == self.name else f"{self.rule} {self.name}"
+
+    @property
     def stops(self) -> bool:
         """Whether its stage may not go on."""
         return self.level is Level.ERROR and self.waiver is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from rbuild.containerfile.expand import resolve, scopes
@@ -80,35 +80,36 @@ class Command:
                 found.append((word, line))
         return tuple(found)
 
-    def feeds(self, other: Command) -> bool:
-        """Whether its output is what the other one reads, through a pipe."""
-        mine = dict(self.pipelines)
-        return any(pipeline in mine and mine[pipeline] < place for pipeline, place in other.pipelines)
+    def feeds(self, places: Mapping[int, int]) -> bool:
+        """Whether its output is what another one reads, by the last places of those in each pipeline."""
+        return any(places.get(pipeline, place) > place for pipeline, place in self.pipelines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A RUN with its commands, in the order in which they begin.
 
-    `variables` are those that ARG and ENV set before it, as far as they can be known. `shell` runs the shell
-    form; where that is no shell whose language is known, there are no commands.
+    `variables` are those that ARG and ENV set before it, or it sets itself, as far as they are known. `fed`
+    is the last place of each pipeline. `shell` runs the shell form; where that is no shell whose language
+    is known, there are no commands.
     """
 
     instruction: Instruction
     commands: tuple[Command, ...]
     variables: Mapping[str, str]
     shell: tuple[str, ...] = _POSIX
+    fed: Mapping[int, int] = field(default_factory=dict, repr=False)
 
     def value(self, word: str) -> str:
         """`word` with the variables replaced that are known: by ARG, ENV, or an assignment in this RUN."""
         if "$" not in word:
             return word
-        known = {**self.variables, **self._assigned()}
 
         def of(match: re.Match[str]) -> str:
-            value = known.get(match["plain"] or match["braced"], match["default"])
-            return match[0] if value is None else value
+            value = self.variables.get(match["plain"] or match["braced"], match["default"])
+            return match[0] if value is None else value[:_MAX_VALUE]
 
+        word = word[:_MAX_VALUE]
         for _ in range(3):  # a value may hold variables itself
             replaced = _VARIABLE.sub(of, word)[:_MAX_VALUE]
             if replaced == word:
@@ -116,15 +117,12 @@ class Run:
             word = replaced
         return word
 
-    def _assigned(self) -> dict[str, str]:
-        return {name: value for one in self.commands for name, value in one.assignments}
-
 
 def about(
     facts: FileFacts, command: Command, message: str, *, line: int | None = None, hint: str | None = None
 ) -> Violation:
     """A violation by a command, at its line or at the line of one of its words."""
-    text = " ".join(command.text.split())[:300]
+    text = " ".join(command.text[:2000].split())[:300]
     return Violation(message=message, where=facts.at(line or command.line), text=text, hint=hint)
 
 
@@ -136,23 +134,59 @@ def runs(facts: FileFacts) -> tuple[Run, ...]:
     return known
 
 
+def with_values(facts: FileFacts) -> tuple[tuple[Instruction, Mapping[str, str]], ...]:
+    """Every instruction of the needed targets, with the values that ARG and ENV gave variables up to it."""
+    known = facts.memo.get("values")
+    if not isinstance(known, tuple):
+        known = facts.memo["values"] = tuple(_with_values(facts))
+    return known
+
+
+def _with_values(facts: FileFacts) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
+    stage = facts.stage
+    every = scopes(
+        facts.containerfile, build_args=stage.args, platform=facts.project.platform, target=stage.target
+    )
+    values: dict[str, str] = {}
+    target: int | None = None
+    for instruction, scope in every:
+        if instruction.target != target or instruction.keyword in ("ARG", "ENV"):
+            target = instruction.target
+            found = {**scope.args, **scope.env}
+            values = {name: value for name, value in found.items() if isinstance(value, str)}
+        yield instruction, values
+
+
 def _runs(facts: FileFacts) -> Iterator[Run]:
     args, platform, target = facts.stage.args, facts.project.platform, facts.stage.target
     resolved = resolve(facts.containerfile, build_args=args, platform=platform, target=target)
     parents = {use.target: use.index for use in resolved.targets if use.kind == "FROM"}
     shells: dict[int, tuple[str, ...]] = {}
-    every = scopes(facts.containerfile, build_args=args, platform=platform, target=target)
-    for written, scope in every:
+    for written, variables in with_values(facts):
         instruction = written.trigger or written
         index = written.target or 0
         shell = shells.setdefault(index, shells.get(parents.get(index, -1), _POSIX))
         if written.keyword == "SHELL":
             shells[index] = written.exec_form or _POSIX
         elif instruction.keyword == "RUN":
-            values = {**scope.args, **scope.env}
-            variables = {name: value for name, value in values.items() if isinstance(value, str)}
             commands = read_commands(instruction, shell)
-            yield Run(instruction=instruction, commands=commands, variables=variables, shell=shell)
+            assigned = {name: value for one in commands for name, value in one.assignments}
+            yield Run(
+                instruction=instruction,
+                commands=commands,
+                variables={**variables, **assigned} if assigned else variables,
+                shell=shell,
+                fed=last_places(commands),
+            )
+
+
+def last_places(commands: Iterable[Command]) -> dict[int, int]:
+    """The last place of each pipeline that one of these commands stands at."""
+    found: dict[int, int] = {}
+    for command in commands:
+        for pipeline, place in command.pipelines:
+            found[pipeline] = max(found.get(pipeline, 0), place)
+    return found
 
 
 def read_commands(instruction: Instruction, shell: tuple[str, ...] = _POSIX) -> tuple[Command, ...]:

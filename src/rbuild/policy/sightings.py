@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from rbuild.containerfile.chain import image_chain
+from rbuild.containerfile.chain import Chain, image_chain
 from rbuild.containerfile.model import Instruction
 from rbuild.errors import Where
 from rbuild.image.tar import Kind, shown
@@ -31,7 +31,12 @@ class PathSettings(Settings, frozen=True, kw_only=True):
 
 
 class Sight:
-    """A watcher that reads no contents. `look` sees the entries; `found` is what `violations` gives."""
+    """A watcher of what the build itself added; `found` is what `violations` gives."""
+
+    # What it need not be asked about: see `watched`.
+    reads = False
+    own_only = True
+    odd_only = False
 
     def __init__(self, facts: ImageFacts, settings: PathSettings) -> None:
         self.facts = facts
@@ -94,19 +99,23 @@ def own_layers(facts: ImageFacts) -> Iterator[LayerFacts]:
 
 def chain(files: FileFacts) -> tuple[Instruction, ...]:
     """The instructions that made the image itself, from the base on."""
-    project, stage = files.project, files.stage
-    return image_chain(
-        files.containerfile, build_args=stage.args, platform=project.platform, target=stage.target
-    ).instructions
+    return _chain(files).instructions
 
 
 def base_line(files: FileFacts) -> Where:
     """The FROM that brings the image's base in."""
-    project, stage = files.project, files.stage
-    base = image_chain(
-        files.containerfile, build_args=stage.args, platform=project.platform, target=stage.target
-    ).base
+    base = _chain(files).base
     return files.at(base.line if base else None)
+
+
+def _chain(files: FileFacts) -> Chain:
+    known = files.memo.get("chain")
+    if not isinstance(known, Chain):
+        project, stage = files.project, files.stage
+        known = files.memo["chain"] = image_chain(
+            files.containerfile, build_args=stage.args, platform=project.platform, target=stage.target
+        )
+    return known
 
 
 def last(files: FileFacts, keyword: str) -> Where:

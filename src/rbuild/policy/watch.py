@@ -5,21 +5,24 @@ Layers may be a stranger's: nothing is held of them but a digest of each path, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import BinaryIO
 
 from rbuild.errors import Where, at
 from rbuild.image.changes import Changes
 from rbuild.image.codec import decompressed
-from rbuild.image.tar import MAX_ENTRIES, Entry, Kind, TarReader, refused
+from rbuild.image.tar import CHUNK, MAX_ENTRIES, Entry, Kind, TarReader, refused
 from rbuild.policy.facts import FileEntry, LayerFacts
 from rbuild.policy.rule import Watcher
 
 MAX_CONTENT = 8 << 20  # bytes of one file that a watcher can have
 _WHITEOUT = b".wh."
 _NOTHING = b""
+_NO_ATTRIBUTES: Mapping[str, bytes] = MappingProxyType({})
+_DEVICES = (Kind.CHAR, Kind.BLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,63 +37,59 @@ class OpenLayer:
 def watched(layers: Sequence[OpenLayer], watchers: Sequence[Watcher]) -> None:
     """Show every entry of every layer to every watcher, once; `layers` are from the lowest to the highest.
 
-    The layers come from the highest to the lowest, the entries of one in any order. Whiteouts are no entries.
-    Raises RbuildError, with the blob and the entry, for a layer that cannot be read, and for more entries
-    than rbuild reads.
+    The layers come from the highest to the lowest, the entries of one as they are in it. Whiteouts are no
+    entries. Raises RbuildError, with the blob and the entry, for a layer that cannot be read, and for more
+    entries than rbuild reads.
+
+    A watcher may say what it need not be asked about: `reads = False` that it never wants a content,
+    `own_only = True` that it looks at layers of the build alone, `odd_only = True` that it looks at nothing
+    but devices, and entries with extended attributes, setuid or setgid bits, or that all may write to.
     """
-    if not watchers:
+    if not watchers or not layers:
         return
     above = _Above()
     for layer in reversed(layers):
         above.keeps = layer is not layers[0]
-        with at(Where(digest=str(layer.facts.blob))):
-            _read(layer, above, watchers)
+        with at(Where(digest=str(layer.facts.blob))), layer.open() as file:
+            _show(layer.facts, decompressed(file, layer.media_type), above, watchers)
             above.settle()
 
 
-def _read(layer: OpenLayer, above: _Above, watchers: Sequence[Watcher]) -> None:
+def _show(layer: LayerFacts, file: BinaryIO, above: _Above, watchers: Sequence[Watcher]) -> None:
     """Show a layer by reading it to its end."""
-    show = _Show(layer.facts, watchers)
-    with layer.open() as file:
-        reader = TarReader(decompressed(file, layer.media_type))
-        for entry in reader:
-            path = entry.path
-            if not path or (_WHITEOUT in path and above.whiteout(path)):
-                continue
-            visible = above.add(path, entry.kind)
-            show.entry(entry, visible, reader.content)
-
-
-class _Show:
-    """Shows the entries of one layer."""
-
-    def __init__(self, layer: LayerFacts, watchers: Sequence[Watcher]) -> None:
-        self._layer = layer
-        self._wants = [watcher.wants for watcher in watchers]
-        self._sees = [watcher.see for watcher in watchers]
-
-    def entry(self, entry: Entry, visible: bool, content: Callable[[], Iterator[bytes]]) -> None:
-        """Show an entry of the archive."""
-        layer = self._layer
+    mine = [one for one in watchers if layer.own or not getattr(one, "own_only", False)]
+    wants = [watcher.wants for watcher in mine if getattr(watcher, "reads", True)]
+    odd = [watcher.see for watcher in mine]
+    plain = [watcher.see for watcher in mine if not getattr(watcher, "odd_only", False)]
+    reader = TarReader(_Forwards(file))  # type: ignore[arg-type]  # it reads, and seeks nowhere
+    for entry in reader:
+        path = entry.path
+        if not path or (_WHITEOUT in path and above.whiteout(path)):
+            continue
         facts = FileEntry(
-            entry.path.decode("utf-8", "surrogateescape"),
+            path.decode("utf-8", "surrogateescape"),
             entry.kind,
             entry.mode,
             entry.uid,
             entry.gid,
             entry.size,
             entry.link.decode("utf-8", "surrogateescape"),
-            {name.decode("utf-8", "surrogateescape"): value for name, value in entry.xattrs},
+            _attributes(entry) if entry.xattrs else _NO_ATTRIBUTES,
             layer.number,
             layer.own,
-            visible,
+            above.add(path, entry.kind),
             layer.instruction,
         )
-        data = _NOTHING
-        if entry.size and (size := max([wants(facts) for wants in self._wants])):
-            data = _start(content(), min(size, MAX_CONTENT))
-        for see in self._sees:
-            see(facts, data)
+        content = _NOTHING
+        if entry.size and (size := max([want(facts) for want in wants], default=0)):
+            content = _start(reader.content(), min(size, MAX_CONTENT))
+        is_odd = entry.mode & 0o6002 or entry.xattrs or entry.kind in _DEVICES
+        for see in odd if is_odd else plain:
+            see(facts, content)
+
+
+def _attributes(entry: Entry) -> Mapping[str, bytes]:
+    return {name.decode("utf-8", "surrogateescape"): value for name, value in entry.xattrs}
 
 
 def _start(chunks: Iterator[bytes], size: int) -> bytes:
@@ -106,6 +105,41 @@ def _start(chunks: Iterator[bytes], size: int) -> bytes:
         if left <= 0:
             break
     return _NOTHING.join(parts)
+
+
+class _Forwards:
+    """Reads a stream in mebibytes, and gives parts of them; what is passed over is not copied."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._chunk = _NOTHING
+        self._position = 0
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        if not self._more():
+            return _NOTHING
+        part = self._chunk[self._position : self._position + size]
+        self._position += len(part)
+        return part
+
+    def skip(self, size: int) -> int:
+        """Pass over `size` bytes, or as many as there are; how many it were."""
+        left = size
+        while left and self._more():
+            step = min(left, len(self._chunk) - self._position)
+            self._position += step
+            left -= step
+        return size - left
+
+    def _more(self) -> bool:
+        """Whether there is something to read, which is in the chunk then."""
+        if self._position == len(self._chunk):
+            self._chunk, self._position = self._source.read(CHUNK), 0
+        return bool(self._chunk)
 
 
 class _Above:

@@ -158,7 +158,7 @@ class Examiner:
 def refusal(findings: Iterable[Finding]) -> RbuildError | None:
     """The error of a stage that may not go on; None if it may."""
     problems = [
-        Problem(what=f"{one.rule} {one.name}: {said(one)}", where=one.where, hint=one.hint)
+        Problem(what=f"{one.title}: {said(one)}", where=one.where, hint=one.hint)
         for one in findings
         if one.stops
     ]
@@ -170,7 +170,7 @@ def warn(findings: Iterable[Finding], emit: Emit) -> None:
     for one in findings:
         if not one.stops and one.waiver is None and one.level.value == "warning":
             place = f"{one.where}: " if one.where and str(one.where) else ""
-            emit(Note(stage=one.stage, text=f"{place}{one.rule} {one.name}: {said(one)}", level="warning"))
+            emit(Note(stage=one.stage, text=f"{place}{one.title}: {said(one)}", level="warning"))
 
 
 def said(finding: Finding) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from rbuild.sealed.exchange import Exchange
 from rbuild.sealed.upstream import Patience
 
-QUICK = Patience(tries=3, connect=2, read=1, backoff=0.01, longest=0.1)
+# Quick to try again, and with time for whoever answers on a loaded machine.
+QUICK = Patience(tries=3, connect=60, read=60, backoff=0.01, longest=0.1)
 
 Answer = Callable[["Handler"], None]
 
@@ -128,7 +129,7 @@ class Build:
     def raw(self, data: bytes) -> bytes:
         """Send bytes to the recorder and read until it hangs up."""
         with socket.create_connection(self.address) as client:
-            client.settimeout(30)
+            client.settimeout(300)
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
             received = b""

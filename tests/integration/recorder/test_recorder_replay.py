@@ -221,7 +221,7 @@ def test_a_range_is_served_while_the_rest_is_still_coming(site, building):
         handler.send_header("Content-Length", "2000000")
         handler.end_headers()
         handler.wfile.write(b"a" * 1_500_000)
-        go_on.wait(30)
+        go_on.wait(300)
         handler.wfile.write(b"b" * 500_000)
 
     site.answers["/slow"] = slow
@@ -242,14 +242,14 @@ def test_a_body_of_unknown_size_reaches_the_client_while_it_comes(site, building
         for part in (b"early", b"middle"):
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             time.sleep(0.1)
-        assert go_on.wait(30)
+        assert go_on.wait(300)
         handler.wfile.write(b"4\r\nlate\r\n0\r\n\r\n")
 
     site.answers["/slow"] = slow
     host = site.url("")[len("http://") :]
-    patience = Patience(read=20)
+    patience = Patience(read=300)
     with building(patience=patience) as build, socket.create_connection(build.address) as client:
-        client.settimeout(10)
+        client.settimeout(300)
         client.sendall(f"GET http://{host}/slow HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         received = b""
         while b"early" not in received:

@@ -34,6 +34,15 @@ BUILD_ARGUMENT = Cause(
     explanation="The two images were built with different values of an ARG.",
     hint="give the same `--build-arg` to both, or keep it in rbuild.yaml: `args: {NAME: value}` of the stage",
 )
+OTHER_CONTAINERFILE = Cause(
+    id="other-containerfile",
+    title="another Containerfile",
+    explanation="The instruction reads differently: the two images were built by different Containerfiles.",
+    hint=(
+        "build both from the same Containerfile; `git diff A B -- Containerfile` shows the edit between two "
+        "commits"
+    ),
+)
 USER_OR_UMASK = Cause(
     id="user-or-umask",
     title="user or umask",
@@ -265,6 +274,7 @@ CATALOGUE: tuple[Cause, ...] = (
     IMAGE_TIMES,
     DERIVED_HASH,
     BUILD_ARGUMENT,
+    OTHER_CONTAINERFILE,
     USER_OR_UMASK,
     BYTECODE,
     GZIP_HEADER,

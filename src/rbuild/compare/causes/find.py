@@ -24,6 +24,7 @@ _OF_PLACES: tuple[tuple[Cause, Callable[[Evidence], str | None]], ...] = (
     (catalogue.IMAGE_TIMES, imagenotes.image_times),
     (catalogue.DERIVED_HASH, imagenotes.derived_hash),
     (catalogue.BUILD_ARGUMENT, imagenotes.build_argument),
+    (catalogue.OTHER_CONTAINERFILE, imagenotes.other_containerfile),
     (catalogue.USER_OR_UMASK, imagenotes.user_or_umask),
     (catalogue.BYTECODE, formats.bytecode),
     (catalogue.GZIP_HEADER, formats.gzip_header),

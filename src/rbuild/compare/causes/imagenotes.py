@@ -10,9 +10,10 @@ import re
 from rbuild.compare.causes.extrafields import UNIX_OWNER, extra_fields
 from rbuild.compare.causes.wording import said, values
 from rbuild.compare.evidence import Evidence
-from rbuild.compare.model import Field
+from rbuild.compare.model import Change, Field
 
 _UMASKS = (0o000, 0o002, 0o007, 0o022, 0o027, 0o077)
+_OF_HISTORY = re.compile(r"history\[\d+\](?:\.created_by)?")
 _CREATED = re.compile(r"(?:.*[.\]])?created")
 _HASH_OF_COPIED = re.compile(rb"((?:COPY|ADD) (?:file:|dir:|multi:)?)[0-9a-f]{64}(?= in )")
 _BELOW = re.compile(rb"FROM (?:[0-9a-f]{12}|[0-9a-f]{64})|sha256:[0-9a-f]{64}")
@@ -50,6 +51,16 @@ def build_argument(evidence: Evidence) -> str | None:
     if one is None or other is None or one["rest"] != other["rest"]:
         return None
     return f"the arguments are {values(one['given'].strip(), other['given'].strip())}"
+
+
+def other_containerfile(evidence: Evidence) -> str | None:
+    """A line of history, which is an instruction as its Containerfile has it, or one more of them."""
+    if evidence.format != "config" or not _OF_HISTORY.fullmatch(evidence.part):
+        return None
+    if evidence.change is not Change.CHANGED:
+        side = "A" if evidence.change is Change.REMOVED else "B"
+        return f"only {side} has this instruction"
+    return f"the instruction is {values(evidence.a, evidence.b)}"
 
 
 def user_or_umask(evidence: Evidence) -> str | None:

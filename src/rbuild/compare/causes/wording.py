@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rbuild.compare.excerpt import visible
 from rbuild.compare.model import Field
+from rbuild.visible import visible
 
 _LONGEST = 80  # characters
 

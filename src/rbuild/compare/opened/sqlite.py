@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from rbuild.compare.budget import MAX_CHILDREN
-from rbuild.compare.excerpt import visible
 from rbuild.compare.model import Change, Difference, Field
 from rbuild.compare.place import Inner, Opened, Place, Unopened, changed, reading
+from rbuild.visible import visible
 
 MAGIC = b"SQLite format 3\0"
 _HEADER = 100

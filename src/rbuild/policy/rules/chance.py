@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from rbuild.policy.facts import FileFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.runs import Command, about, runs
+from rbuild.policy.runs import Command, Run, about, runs
 from rbuild.policy.shell import Redirection
 
 _GENERATORS = {
@@ -29,6 +29,7 @@ _LONG = ("--all", "--nodename", "--kernel-release", "--kernel-version")
 _JOBS = ("-j", "--jobs", "--parallel", "-T")
 _CHANCE = re.compile(r"\$\{?(?:RANDOM|SRANDOM|EPOCHSECONDS|EPOCHREALTIME|BASHPID)\b|\$\$")
 _SOURCES = re.compile(r"/dev/u?random\b|/proc/sys/kernel/random/|/proc/uptime\b|/proc/stat\b")
+_SUBSTITUTED = re.compile(r"[$<]\([^()]*\)|`[^`]*`")
 _OPENSSL = ("rand", "genrsa", "genpkey", "req", "dhparam", "ecparam")
 
 
@@ -36,7 +37,7 @@ def _ambient(facts: FileFacts, _: Settings) -> Iterable[Violation]:
     for run in runs(facts):
         by_number = {command.number: command for command in run.commands}
         for command in run.commands:
-            if (what := _source(command)) and _kept(command, run.commands, by_number):
+            if (what := _source(command)) and _kept(command, run, by_number):
                 yield about(facts, command, what)
 
 
@@ -59,6 +60,7 @@ def _source(command: Command) -> str:
     if said := _GENERATORS.get(name):
         return f"{name} makes {said}"
     for word in (*arguments, *(value for _, value in command.assignments), *_files_read(command)):
+        word = _SUBSTITUTED.sub("", word)  # whose commands are looked at themselves
         if match := _CHANCE.search(word) or _SOURCES.search(word):
             return f"{match[0]} is different in every build"
     return ""
@@ -68,7 +70,7 @@ def _files_read(command: Command) -> list[str]:
     return [one.target for one in command.redirections if one.sign in ("<", "<<<")]
 
 
-def _kept(command: Command, commands: Iterable[Command], by_number: Mapping[int, Command]) -> bool:
+def _kept(command: Command, run: Run, by_number: Mapping[int, Command]) -> bool:
     """Whether what a command says may get into the image, rather than into the build's output alone."""
     seen: set[int] = set()
     current: Command | None = command
@@ -78,7 +80,7 @@ def _kept(command: Command, commands: Iterable[Command], by_number: Mapping[int,
             return False
         if any(_keeps(one) for one in current.redirections):
             return True
-        if any(other is not current and current.feeds(other) for other in commands):
+        if current.feeds(run.fed):
             return True
         if current.assignments and not current.words:
             return True

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from rbuild.containerfile.expand import scopes
 from rbuild.containerfile.words import BLANKS
 from rbuild.policy.facts import FileFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.runs import Command, Run, about, runs
+from rbuild.policy.runs import Command, Run, about, last_places, runs, with_values
 from rbuild.policy.wrappers import SHELLS
 
 _FETCHERS = frozenset({"curl", "wget", "aria2c", "http", "https"})
@@ -123,26 +122,27 @@ def _way_out(run: Run, command: Command) -> str:
 def _piped(facts: FileFacts, _: Settings) -> Iterable[Violation]:
     for run in runs(facts):
         by_number = {command.number: command for command in run.commands}
+        readers = [one for one in run.commands if one.name in _INTERPRETERS and _reads_stdin(one)]
+        places = last_places(readers)
         for command in run.commands:
             if command.name not in _FETCHERS or not _is_download(run, command):
                 continue
-            if runner := _runner(command, run.commands, by_number):
-                said = f"what {command.name} fetches is run by {runner.name}, unread and unchecked"
+            if runner := _runner(command, places, by_number):
+                said = f"what {command.name} fetches is run by {runner}, unread and unchecked"
                 yield about(facts, command, said)
 
 
-def _runner(command: Command, commands: Iterable[Command], by_number: dict[int, Command]) -> Command | None:
+def _runner(command: Command, places: Mapping[int, int], by_number: Mapping[int, Command]) -> str:
     """What runs the output of a command: a shell at the end of its pipe, or one that has it in its words."""
-    for other in commands:
-        if other.name in _INTERPRETERS and command.feeds(other) and _reads_stdin(other):
-            return other
+    if command.feeds(places):
+        return "what it is piped to"
     around = by_number.get(command.inside) if command.inside is not None else None
     if around is None:
-        return None
+        return ""
     direct = around.name in _INTERPRETERS and (around.has("-c") or "<(" in "".join(around.arguments))
     if direct or around.name in ("eval", "source", "."):
-        return around
-    return next((one for one in commands if one.name in SHELLS and around.feeds(one)), None)
+        return around.name
+    return "what it is piped to" if around.feeds(places) else ""
 
 
 def _reads_stdin(command: Command) -> bool:
@@ -163,18 +163,19 @@ def _is_download(run: Run, command: Command) -> bool:
 
 def _unchecked(facts: FileFacts, _: Settings) -> Iterable[Violation]:
     for run in runs(facts):
-        checks = [one for one in run.commands if _CHECKERS.match(one.name)]
+        last_check = max((one.number for one in run.commands if _CHECKERS.match(one.name)), default=-1)
+        unpacked = last_places(one for one in run.commands if one.name in _UNPACKERS)
         for command in run.commands:
             urls = fetched(run, command)
-            if not urls or not _keeps(command, run.commands) or command.has("-I", "--head", "--spider"):
+            if not urls or not _keeps(command, unpacked) or command.has("-I", "--head", "--spider"):
                 continue
-            if not any(one.number > command.number or one.feeds(command) for one in checks):
+            if last_check < command.number:
                 yield about(facts, command, f"nothing checks what {urls[0][:200]} gave")
 
 
-def _keeps(command: Command, commands: Iterable[Command]) -> bool:
+def _keeps(command: Command, unpacked: Mapping[int, int]) -> bool:
     """Whether a download becomes a file, or is unpacked."""
-    if any(one.name in _UNPACKERS and command.feeds(one) for one in commands):
+    if command.feeds(unpacked):
         return True
     if command.inside is not None:
         return False
@@ -203,19 +204,11 @@ def _option(command: Command, short: str, long: str) -> str | None:
 
 def _added(facts: FileFacts) -> Iterator[tuple[str, int, str, bool]]:
     """Every URL that an ADD fetches: as expanded, its line, the instruction, and whether a sum is given."""
-    every = scopes(
-        facts.containerfile,
-        build_args=facts.stage.args,
-        platform=facts.project.platform,
-        target=facts.stage.target,
-    )
-    for written, scope in every:
+    for written, known in with_values(facts):
         instruction = written.trigger or written
         if instruction.keyword != "ADD":
             continue
         checked = any(flag.name == "checksum" for flag in instruction.flags)
-        values = {**scope.args, **scope.env}
-        known = {name: value for name, value in values.items() if isinstance(value, str)}
         run = Run(instruction=instruction, commands=(), variables=known)
         at = instruction.arguments_start
         for word in _words(instruction.exec_form, instruction.arguments)[:-1]:

@@ -74,6 +74,8 @@ class LicenceSettings(PathSettings, frozen=True, kw_only=True):
 class _Licences(Sight):
     """Reads each package's licence as its file comes by; Debian's packages have theirs in another file."""
 
+    reads = True
+    own_only = False
     settings: LicenceSettings
 
     def __init__(self, facts: ImageFacts, settings: LicenceSettings) -> None:

@@ -192,9 +192,10 @@ def _variables(facts: FileFacts) -> Iterator[tuple[str, str, Where, str]]:
     for written in facts.instructions:
         instruction = written.trigger or written
         if instruction.keyword == "ENV":
+            at = instruction.arguments_start
             for name, value in name_values(instruction.arguments, facts.containerfile.escape):
-                at = instruction.original.find(name, instruction.arguments_start)
-                spans = instruction.spans(at, at + 1) if at >= 0 else ()
+                at = max(instruction.original.find(name, at), at)
+                spans = instruction.spans(at, at + 1)
                 line = spans[0].line if spans else instruction.line
                 yield name, value.strip("'\""), facts.at(line), instruction.original[:300]
 
@@ -204,7 +205,7 @@ def _checks_off(facts: FileFacts, _: Settings) -> Iterable[Violation]:
         for command in run.commands:
             options = _OFF_OPTIONS.get(_SAME.get(command.name, command.name), ())
             for word, line in zip(command.arguments, command.lines[1:], strict=True):
-                if any(command.has(one) and _says(word, one) for one in options):
+                if any(_says(word, one) for one in options):
                     yield about(facts, command, f"{command.name} {word[:80]} checks nothing", line=line)
             text = " ".join(command.arguments)
             if match := _OFF_WORDS.search(text[:20_000]):

@@ -15,7 +15,8 @@ from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
 from rbuild.policy.runs import Command, Run, about, runs
 
-_MAX_FILES = 20  # of requirements that name one another
+_MAX_FILES = 100  # of requirements and constraints
+_MAX_REQUIREMENT = 1000  # characters
 _NAME = re.compile(
     r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)\Z", re.DOTALL
 )
@@ -83,12 +84,12 @@ class PythonSettings(Settings, frozen=True, kw_only=True):
 
 def _python(facts: FileFacts, settings: PythonSettings) -> Iterable[Violation]:
     allowed = {_normal(name) for name in settings.allowed}
+    seen: set[str] = set()  # files: each is looked at once
     for run in runs(facts):
         for command in run.commands:
             start = _pip_install(command)
-            if start is None:
-                continue
-            yield from _of_command(facts, settings, run, command, start, allowed)
+            if start is not None:
+                yield from _of_command(facts, settings, run, command, start, allowed, seen)
 
 
 def _pip_install(command: Command) -> int | None:
@@ -122,13 +123,19 @@ def _pip_install(command: Command) -> int | None:
 
 
 def _of_command(
-    facts: FileFacts, settings: PythonSettings, run: Run, command: Command, start: int, allowed: set[str]
+    facts: FileFacts,
+    settings: PythonSettings,
+    run: Run,
+    command: Command,
+    start: int,
+    allowed: set[str],
+    seen: set[str],
 ) -> Iterator[Violation]:
     words = command.words[start:]
     if "--require-hashes" in words or "--no-index" in words:
         return
     files: list[tuple[str, int]] = []
-    pinned: set[str] | None = set()
+    constraints: dict[str, None] = {}
     loose: list[tuple[str, int]] = []
     option = ""
     for word, line in zip(words, command.lines[start:], strict=True):
@@ -136,12 +143,12 @@ def _of_command(
             if option in ("-r", "--requirement"):
                 files.append((run.value(word), line))
             elif option in ("-c", "--constraint"):
-                pinned = _constrained(facts, run.value(word), pinned)
+                constraints[run.value(word)] = None
             option = ""
         elif word.startswith(("--requirement=", "--constraint=")):
             said, _, value = word.partition("=")
             if said == "--constraint":
-                pinned = _constrained(facts, run.value(value), pinned)
+                constraints[run.value(value)] = None
             else:
                 files.append((run.value(value), line))
         elif word.startswith("-r") and len(word) > 2:
@@ -150,9 +157,10 @@ def _of_command(
             option = word if word in _PIP_VALUED else ""
         else:
             loose.append((run.value(word), line))
-    if pinned is None:
+    pinned = [_constrained(facts, path) for path in list(constraints)[:_MAX_FILES]]
+    if None in pinned:
         return  # a constraints file that cannot be read may pin everything
-    known = pinned | allowed
+    known = allowed.union(*(names for names in pinned if names))
     for requirement, line in loose:
         if (name := _unpinned(requirement, known, settings)) is not None:
             yield about(
@@ -163,7 +171,6 @@ def _of_command(
             yield about(
                 facts, command, f"nothing says which file of {requirement[:80]}", line=line, hint=hint
             )
-    seen: set[str] = set()
     for path, line in files:
         yield from _of_file(facts, settings, path, known, seen, (command, line))
 
@@ -171,7 +178,14 @@ def _of_command(
 def _unpinned(requirement: str, known: set[str], settings: PythonSettings) -> str | None:
     """The name of the project where a requirement leaves more open than the settings allow."""
     text = requirement.strip()
-    if not text or "$" in text or "://" in text or " @ " in text or _FILE.match(text):
+    if (
+        not text
+        or len(text) > _MAX_REQUIREMENT
+        or "$" in text
+        or "://" in text
+        or " @ " in text
+        or _FILE.match(text)
+    ):
         return None
     match = _NAME.match(text)
     if match is None or _normal(match["name"]) in known or _EXACT.match(match["rest"]):
@@ -239,27 +253,35 @@ def _requirement_lines(data: bytes) -> Iterator[tuple[int, str]]:
             yield start, whole
 
 
-def _constrained(facts: FileFacts, path: str, known: set[str] | None) -> set[str] | None:
-    """`known` and the names that a file of constraints pins; None where it cannot be read."""
+def _constrained(facts: FileFacts, path: str) -> set[str] | None:
+    """The names that a file of constraints pins; None where it cannot be read."""
     found = in_context(facts, path)
-    data = facts.read(found) if found is not None else None
-    if data is None or known is None:
+    if found is None:
         return None
-    matches = (_NAME.match(text) for _, text in _requirement_lines(data))
-    return known | {_normal(one["name"]) for one in matches if one and _EXACT.match(one["rest"])}
+    known = facts.memo.get(f"constraints {found}")
+    if isinstance(known, set):
+        return known
+    if (data := facts.read(found)) is None:
+        return None
+    matches = (_NAME.match(text[:_MAX_REQUIREMENT]) for _, text in _requirement_lines(data))
+    names = {_normal(one["name"]) for one in matches if one and _EXACT.match(one["rest"])}
+    facts.memo[f"constraints {found}"] = names
+    return names
 
 
 def in_context(facts: FileFacts, path: str) -> str | None:
     """The file of the context that a path in a RUN means: of the same path or, if there is just one, name."""
     path = posixpath.normpath(path).lstrip("/")
-    if path in facts.context:
+    by_name: dict[str, list[str]] = {}
+    known = facts.memo.setdefault("names", by_name)
+    if known is by_name:
+        for one in facts.context:
+            by_name.setdefault(posixpath.basename(one), []).append(one)
+    assert isinstance(known, dict)
+    named: list[str] = known.get(posixpath.basename(path), [])[:1000]
+    if path in named:
         return path
-    same = [
-        one for one in facts.context if one == path or path.endswith(f"/{one}") or one.endswith(f"/{path}")
-    ]
-    if not same:
-        named = posixpath.basename(path)
-        same = [one for one in facts.context if posixpath.basename(one) == named]
+    same = [one for one in named if path.endswith(f"/{one}") or one.endswith(f"/{path}")] or named
     return same[0] if len(same) == 1 else None
 
 

@@ -67,6 +67,9 @@ _SUDO = frozenset(
 class _Added(Sight):
     """Something that the build added to visible files, and that the base did not have in the same place."""
 
+    own_only = False
+    odd_only = True
+
     def __init__(self, facts: ImageFacts, settings: PathSettings) -> None:
         super().__init__(facts, settings)
         self._added: dict[str, FileEntry] = {}
@@ -163,6 +166,8 @@ class _Writable(_Added):
 
 
 class _Devices(Sight):
+    odd_only = True
+
     def see(self, entry: FileEntry, content: bytes) -> None:
         if (entry.kind is Kind.CHAR or entry.kind is Kind.BLOCK) and entry.own:
             self.say(entry, f"is a {entry.kind.value} device")
@@ -179,6 +184,8 @@ _ACCOUNTS = frozenset({"etc/shadow", "etc/passwd"})
 
 class _Accounts(Sight):
     """Accounts without a password, and second roots, in what the build wrote."""
+
+    reads = True
 
     def wants(self, entry: FileEntry) -> int:
         return 1 << 16 if entry.path in _ACCOUNTS and entry.own and entry.visible else 0

@@ -47,6 +47,7 @@ _CONFIG = frozenset(
     ]
 )
 _PROGRAMS = frozenset({".py", ".sh"})
+_SETTINGS = re.compile(r"setting|conf|secret|credential|env|key|auth|const|param", re.IGNORECASE)
 _LOCK = re.compile(r"(?:.*[._-])?lock(?:file)?(?:\..*)?\Z|.*\.(?:lock|sum)\Z", re.DOTALL)
 _WORDS = (b"secret", b"token", b"passw", b"api_key", b"apikey", b"api-key", b"access_key", b"private_key")
 _ASSIGNED = re.compile(
@@ -75,6 +76,7 @@ class FileSecretSettings(PathSettings, frozen=True, kw_only=True):
 class _InFiles(Sight):
     """Known formats in any text that the build added, and random values of secrets in its configuration."""
 
+    reads = True
     settings: FileSecretSettings
 
     def __init__(self, facts: ImageFacts, settings: FileSecretSettings) -> None:
@@ -103,6 +105,8 @@ def _random_value(path: str, content: bytes) -> int | None:
     name = path.rpartition("/")[2]
     suffix = ".env" if name.startswith(".env") else _suffix(path)
     if suffix not in _CONFIG or len(content) > _CONFIG_READ or _LOCK.match(name):
+        return None
+    if suffix in _PROGRAMS and not _SETTINGS.search(name):
         return None
     small = content.lower()
     if not any(word in small for word in _WORDS):
@@ -176,6 +180,8 @@ _CREDENTIAL_NAMES = frozenset(
 
 
 class _Credentials(Sight):
+    reads = True
+
     def wants(self, entry: FileEntry) -> int:
         return _CONFIG_READ if entry.own and self._form(entry.path) else 0
 

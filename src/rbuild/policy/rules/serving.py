@@ -8,13 +8,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from rbuild.containerfile.words import split_words
-from rbuild.errors import RbuildError, Where
+from rbuild.errors import Where
 from rbuild.image.tar import Kind
 from rbuild.policy.facts import FileEntry, FileFacts, ImageFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.scoped import every_instruction, expanded
+from rbuild.policy.scoped import said
 from rbuild.policy.sightings import PathSettings, Sight, chain, last, said_path
 
 _PORT = re.compile(r"(?P<first>[0-9]{1,5})(?:-[0-9]{1,5})?(?:/[a-z]+)?\Z", re.IGNORECASE)
@@ -27,20 +26,18 @@ class PortSettings(Settings, frozen=True, kw_only=True):
 
 
 def _low_ports(facts: FileFacts, settings: PortSettings) -> Iterable[Violation]:
-    mine = {(one.line, one.original) for one in chain(facts)}
-    for instruction, scope in every_instruction(facts):
-        if instruction.keyword != "EXPOSE" or (instruction.line, instruction.original) not in mine:
+    exposing = [one for one in said(facts) if one.instruction.keyword == "EXPOSE"]
+    mine = {one.line for one in chain(facts)} if exposing else ()
+    for one in exposing:
+        if one.instruction.line not in mine:
             continue
-        for word in split_words(instruction.arguments, facts.containerfile.escape):
-            try:
-                match = _PORT.match(expanded(word, scope).strip("\"'"))
-            except RbuildError:
-                continue  # the build says what is wrong with it
+        for value in one.values:
+            match = _PORT.match(value)
             if match and int(match["first"]) < settings.lowest:
                 yield Violation(
                     message=f"port {match[0]} is below {settings.lowest}",
-                    where=facts.at(instruction.line),
-                    text=instruction.original[:200],
+                    where=facts.at(one.instruction.line),
+                    text=one.instruction.original[:200],
                 )
 
 

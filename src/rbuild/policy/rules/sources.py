@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from rbuild.containerfile.expand import scopes
-from rbuild.containerfile.model import Instruction
 from rbuild.containerfile.mounts import of_instruction
 from rbuild.containerfile.words import BLANKS
-from rbuild.errors import RbuildError, Where
+from rbuild.errors import Where
 from rbuild.policy.facts import FileFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.runs import Command, Run, about, runs
+from rbuild.policy.runs import Run, about, runs, with_values
 
 _COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\b")
 _VCS_URL = re.compile(r"(?:[\w.-]+\s*@\s*)?git\+[a-z]+://", re.IGNORECASE)
+_VALUED = ("-C", "-c", "-b", "--branch", "--depth")
+_PIPS = ("pip", "pip3", "pipx", "uv", "python", "python3")
+_GOES = frozenset({"checkout", "reset", "switch", "fetch", "merge-base"})
 _WHOLE = frozenset({".", "./", "/", "*", "./*"})
 _FOLDERS = {".hg": "Mercurial", ".svn": "Subversion", ".bzr": "Bazaar", "CVS": "CVS", "_darcs": "Darcs"}
 _TAKERS = frozenset({"cp", "mv", "rsync", "install", "ln", "tar", "cpio", "dd", "unzip", "dpkg", "cat"})
@@ -28,47 +29,42 @@ _TARGET_OPTIONS = ("-t", "--target-directory")
 
 def _cloned(facts: FileFacts, _: Settings) -> Iterable[Violation]:
     everything = runs(facts)
+    last = max((at for at, run in enumerate(everything) if _goes_to_a_commit(run)), default=-1)
     for at, run in enumerate(everything):
         for command in run.commands:
-            operands = [
-                run.value(word) for word, _ in command.operands(("-C", "-c", "-b", "--branch", "--depth"))
-            ]
+            operands = [run.value(word) for word, _ in command.operands(_VALUED)]
             if command.name == "git" and operands[:1] == ["clone"]:
-                if not any(_names_commit(one, command) for one in everything[at:]):
+                if last < at and not any(_COMMIT.search(word) for word in command.arguments):
                     yield about(facts, command, f"git clone of {_address(operands)} takes whatever is there")
             elif command.name == "cargo" and command.has("--git") and not command.has("--rev"):
                 yield about(
                     facts, command, "cargo takes whatever is in the repository", hint="add --rev COMMIT"
                 )
-            elif command.name in ("pip", "pip3", "pipx", "uv", "python", "python3"):
+            elif command.name in _PIPS:
                 for word, line in zip(command.arguments, command.lines[1:], strict=True):
                     value = run.value(word)
-                    reference = (
-                        value.partition("://")[2].partition("#")[0].partition("/")[2].rpartition("@")[2]
-                    )
+                    place = value.partition("://")[2].partition("#")[0].partition("/")[2]
+                    reference = place.rpartition("@")[2]
                     if _VCS_URL.match(value) and not _COMMIT.match(reference) and "$" not in reference:
                         message = f"{value[:200]} names no commit"
-                        yield about(
-                            facts, command, message, line=line, hint="put it after the address: …@COMMIT"
-                        )
+                        hint = "put it after the address: …@COMMIT"
+                        yield about(facts, command, message, line=line, hint=hint)
 
 
 def _address(operands: list[str]) -> str:
     return (operands[1] if len(operands) > 1 else "a repository")[:200]
 
 
-def _names_commit(run: Run, clone: Command) -> bool:
+def _goes_to_a_commit(run: Run) -> bool:
     """Whether a RUN goes to one commit: by its name, or by a variable whose value cannot be known here."""
     for command in run.commands:
+        if command.name != "git":
+            continue
         words = [run.value(word) for word in command.arguments]
-        if command.name == "git":
-            asked = {"checkout", "reset", "switch", "fetch", "merge-base"} & set(words) or command is clone
-            if asked and any(_COMMIT.search(word) for word in words):
-                return True
-            if asked and command is not clone and any(word.startswith("$") for word in words):
-                return True
-            if "rev-parse" in words and command.inside is not None:
-                return True  # compared with something
+        if not _GOES.isdisjoint(words) and any(_COMMIT.search(word) or word[:1] == "$" for word in words):
+            return True
+        if "rev-parse" in words and command.inside is not None:
+            return True  # compared with something
     return False
 
 
@@ -120,14 +116,18 @@ def _history(facts: FileFacts, path: str, what: str) -> Violation:
 
 
 def _caches(facts: FileFacts, _: Settings) -> Iterable[Violation]:
-    folders = _working_folders(facts)
+    folders: dict[int, str] = {}
     for run in runs(facts):
+        if not any(flag.name == "mount" for flag in run.instruction.flags):
+            continue
+        folders = folders or _working_folders(facts)
         targets = []
         for mount in of_instruction(run.instruction):
             if mount.kind == "cache" and mount.target:
                 targets.append(_absolute(run.value(mount.target), folders.get(run.instruction.line, "/")))
         if not targets:
             continue
+        targets = targets[:50]
         for command in run.commands:
             if command.name not in _TAKERS:
                 continue
@@ -156,7 +156,7 @@ def _working_folders(facts: FileFacts) -> dict[int, str]:
     """The working folder of each instruction, by its line; variables whose value is not known stay."""
     found: dict[int, str] = {}
     folder, target = "/", None
-    for instruction, values in _with_values(facts):
+    for instruction, values in with_values(facts):
         if instruction.target != target:
             folder, target = "/", instruction.target
         if instruction.keyword == "WORKDIR":
@@ -164,16 +164,6 @@ def _working_folders(facts: FileFacts) -> dict[int, str]:
             folder = _absolute(run.value(instruction.arguments.strip("'\"")), folder)
         found[instruction.line] = folder
     return found
-
-
-def _with_values(facts: FileFacts) -> Iterator[tuple[Instruction, dict[str, str]]]:
-    stage = facts.stage
-    every = scopes(
-        facts.containerfile, build_args=stage.args, platform=facts.project.platform, target=stage.target
-    )
-    for instruction, scope in every:
-        values: dict[str, str | RbuildError] = {**scope.args, **scope.env}
-        yield instruction, {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 RULES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from rbuild.policy.facts import FileFacts
@@ -43,6 +44,7 @@ def _upgrade(facts: FileFacts, _: Settings) -> Iterable[Violation]:
 
 def _index_alone(facts: FileFacts, _: Settings) -> Iterable[Violation]:
     for run in runs(facts):
+        last_use = _last_use(run)
         for command in run.commands:
             verb, line, _named = _verb(command)
             name = command.name
@@ -52,23 +54,24 @@ def _index_alone(facts: FileFacts, _: Settings) -> Iterable[Violation]:
                 or (name in _RPM and verb == "makecache")
                 or (name == "zypper" and verb in ("refresh", "ref"))
             )
-            if fetches and not _used(run, command):
+            if fetches and last_use <= command.number:
                 yield about(facts, command, f"{name} {verb}, and nothing is installed in this RUN", line=line)
 
 
-def _used(run: Run, update: Command) -> bool:
-    """Whether something after it may use the index: an installation, or a script that may hold one."""
-    for command in run.commands:
-        if command.number <= update.number:
-            continue
-        if any(word in _INSTALLS or word.endswith(("upgrade", "update")) for word in command.arguments[:6]):
-            return True
-        first = command.words[0] if command.words else ""
-        if "/" in first or "$" in first or first.endswith((".sh", ".py")) or first in ("source", "."):
-            return True
-        if any(word.endswith(".sh") for word in command.arguments[:2]):
-            return True
-    return any(flag.name == "mount" and "type=cache" in (flag.value or "") for flag in run.instruction.flags)
+def _last_use(run: Run) -> int:
+    """The number of the last command that may use an index: an installation, or a script that may be one."""
+    if any(flag.name == "mount" and "type=cache" in (flag.value or "") for flag in run.instruction.flags):
+        return sys.maxsize
+    return max((one.number for one in run.commands if _may_install(one)), default=-1)
+
+
+def _may_install(command: Command) -> bool:
+    if any(word in _INSTALLS or word.endswith("upgrade") for word in command.arguments[:6]):
+        return True
+    first = command.words[0] if command.words else ""
+    if "/" in first or "$" in first or first.endswith((".sh", ".py")) or first in ("source", "."):
+        return command.name not in (*_APT, *_RPM, "apk", "zypper")
+    return any(word.endswith(".sh") for word in command.arguments[:2])
 
 
 RULES = (

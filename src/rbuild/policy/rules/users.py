@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated
 
 from msgspec import Meta
 
-from rbuild.containerfile.model import Instruction
-from rbuild.containerfile.scope import Scope
-from rbuild.errors import RbuildError
 from rbuild.policy.facts import FileEntry, FileFacts, ImageFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
-from rbuild.policy.scoped import every_instruction, expanded
+from rbuild.policy.scoped import said
 from rbuild.policy.sightings import PathSettings, Sight, last
 
 _NUMBER = re.compile(r"[0-9]+\Z")
@@ -46,9 +43,9 @@ def _root(facts: ImageFacts, _: Settings) -> Iterable[Violation]:
     name, _colon, _group = user.partition(":")
     if name and name != "root" and not (_NUMBER.match(name) and not int(name[:20])):
         return
-    said = f"runs as {user}" if user else "names no user, and so runs as root"
+    what = f"runs as {user}" if user else "names no user, and so runs as root"
     where = last(facts.lock.files, "USER")
-    yield Violation(message=f"the image {said}", where=where, text=f"USER {user}".strip())
+    yield Violation(message=f"the image {what}", where=where, text=f"USER {user}".strip())
 
 
 def _by_name(facts: ImageFacts, _: Settings) -> Iterable[Violation]:
@@ -63,29 +60,18 @@ def _by_name(facts: ImageFacts, _: Settings) -> Iterable[Violation]:
 
 
 def _large_uid(facts: FileFacts, settings: UidSettings) -> Iterable[Violation]:
-    for instruction, scope in every_instruction(facts):
-        for said in _owners(instruction, scope):
-            numbers = [part for part in said.split(":")[:2] if _NUMBER.match(part)]
+    for one in said(facts):
+        if one.instruction.keyword == "EXPOSE":
+            continue
+        keyword = one.instruction.keyword
+        for value in one.values:
+            numbers = [part for part in value.split(":")[:2] if _NUMBER.match(part)]
             if large := [part for part in numbers if int(part[:20]) > settings.largest]:
                 yield Violation(
-                    message=f"{instruction.keyword} names the id {large[0][:20]}, beyond {settings.largest}",
-                    where=facts.at(instruction.line),
-                    text=f"{instruction.keyword} {said}"[:200],
+                    message=f"{keyword} names the id {large[0][:20]}, beyond {settings.largest}",
+                    where=facts.at(one.instruction.line),
+                    text=f"{keyword} {value}"[:200],
                 )
-
-
-def _owners(instruction: Instruction, scope: Scope) -> Iterator[str]:
-    """What an instruction says of users: `10001:10001`."""
-    said = []
-    if instruction.keyword == "USER":
-        said = [instruction.arguments]
-    elif instruction.keyword in ("COPY", "ADD"):
-        said = [flag.value for flag in instruction.flags if flag.name == "chown" and flag.value]
-    for one in said:
-        try:
-            yield expanded(one, scope).strip()
-        except RbuildError:
-            continue  # the build says what is wrong with it
 
 
 class _LargeOwner(Sight):
