@@ -13,16 +13,16 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError, Where
+from rbuild.errors import RbuildError, Where, at
 from rbuild.image.canonicaljson import read_json
 from rbuild.image.config import Config, read_config
 from rbuild.image.manifest import OCI_CONFIG, Descriptor, Manifest, canonical_manifest, read_manifest
+from rbuild.image.platforms import MAX_LIST, Listed, read_list, tagged, tags
 from rbuild.imagefiles import Files
 
 _CHUNK = 1 << 20
 _MAX_JSON = 8 << 20
 _MAX_LISTED = 1_000
-_REF_NAME = "org.opencontainers.image.ref.name"
 _TAR = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -59,10 +59,10 @@ def read_layout(files: Files, *, tag: str | None, digest: Digest | None, platfor
     to name instead; and for what is not as the specification has it. Layers are not looked at yet.
     """
     where = Where(file=f"{files.path}/index.json")
-    index = read_json(_read(files, "index.json"), "the layout's index", _MAX_JSON)
-    listed = [one for one in _list(index.get("manifests")) if isinstance(one, dict)]
+    data = _read(files, "index.json", MAX_LIST)
     if digest is None:
-        digest = _chosen(listed, tag, files, where)
+        with at(where):
+            digest = _only(tagged(read_list(data), tag), files)
     data = _blob(files, digest, _MAX_JSON)
     try:
         manifest = read_manifest(data)
@@ -74,20 +74,15 @@ def read_layout(files: Files, *, tag: str | None, digest: Digest | None, platfor
     return StoredImage(manifest=data, config=config, open_layer=partial(_open_blob, files, manifest))
 
 
-def _chosen(listed: list[dict[str, Any]], tag: str | None, files: Files, where: Where) -> Digest:
-    named: dict[str, dict[str, Any]] = {}
-    for one in listed:
-        annotations = one.get("annotations")
-        name = annotations.get(_REF_NAME) if isinstance(annotations, dict) else None
-        if isinstance(name, str):
-            named.setdefault(name, one)
-    found = named.get(tag) if tag is not None else listed[0] if len(listed) == 1 else None
-    if found is None:
-        names = ", ".join(sorted(named)[:10]) or "none has a tag"
-        what = f"no image has the tag {tag[:200]!r}" if tag is not None else f"it holds {len(listed)} images"
-        hint = f"name one of them: {names}" if named else f"name one by its digest: oci:{files.path}@sha256:…"
-        raise RbuildError(f"{what}", where=where, hint=hint)
-    return Digest.parse(str(found.get("digest")))
+def _only(listed: tuple[Listed, ...], files: Files) -> Digest:
+    if len({one.digest for one in listed}) != 1:
+        there = tags(listed)
+        named = f"name one of them: {', '.join(there)}" if there else ""
+        raise RbuildError(
+            f"it holds {len(listed)} images",
+            hint=named or f"name one by its digest: oci:{files.path}@sha256:…",
+        )
+    return listed[0].digest
 
 
 def refuse_list(data: bytes, spelling: str, platform: str) -> None:

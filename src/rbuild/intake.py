@@ -16,7 +16,7 @@ from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where, at
 from rbuild.image.config import Platform, read_config
 from rbuild.image.manifest import Descriptor, Manifest, read_manifest
-from rbuild.image.platforms import MAX_LIST, Listed, for_platform, is_list, read_list
+from rbuild.image.platforms import MAX_LIST, Listed, for_platform, is_list, read_list, tagged, tags
 from rbuild.imagefiles import Folder
 from rbuild.podman import Podman
 from rbuild.reference import Reference
@@ -117,21 +117,14 @@ def take_image(
 
 def _chosen(listed: tuple[Listed, ...], tag: str | None, platform: Platform) -> Digest:
     """What the index of a layout names."""
-    if tag is not None:
-        found = [one for one in listed if one.tag == tag]
-        if not found:
-            tags = sorted({one.tag[:100] for one in listed if one.tag})[:10]
-            hint = f"it has {', '.join(tags)}" if tags else "leave `tag` out: none of its images has one"
-            raise RbuildError(f"there is no image with the tag {tag[:200]!r}", hint=hint)
-        listed = tuple(found)
+    listed = tagged(listed, tag)
     if len(listed) == 1:
         return listed[0].digest
     if not listed:
         raise RbuildError("the layout has no images")
     if tag is None and len({one.tag for one in listed}) > 1:
-        tags = sorted({one.tag[:100] for one in listed if one.tag})[:10]
         raise RbuildError(
-            f"the layout has {len(listed)} images", hint=f"choose one with `tag`: {', '.join(tags)}"
+            f"the layout has {len(listed)} images", hint=f"choose one with `tag`: {', '.join(tags(listed))}"
         )
     return for_platform(listed, platform).digest
 

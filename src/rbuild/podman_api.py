@@ -20,7 +20,7 @@ from rbuild.process import Process, pasteable
 if TYPE_CHECKING:
     import podman
 
-_START_SECONDS = 20.0
+_START_SECONDS = 120.0  # on a loaded host
 _PAUSE_SECONDS = 0.005
 _LONGEST_ADDRESS = 107  # sun_path, unix(7)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import marshal
 import sqlite3
 import struct
@@ -356,6 +358,9 @@ def uris() -> list[bytes]:
     return [f"{line}\n".encode()]
 
 
+_SOURCE = "x = {1, 2.5, (3, None)}\ndef f(a, *b):\n    return a in {'x', b'y', 10**20}\n"
+
+
 @cache
 @cache  # the key is a new one each time
 def trusts() -> list[bytes]:
@@ -381,6 +386,10 @@ def contents() -> list[bytes]:
         b"a: [1, 2]\nb: {c: d}\n",
         zipped.getvalue(),
         gzip.compress(text, mtime=0),
+        lzma.compress(text),
+        bz2.compress(text),
+        zstandard.ZstdCompressor().compress(text),
+        b"!<arch>\n" + b"a.txt/".ljust(16) + b"0           0     0     100644  4         `\none\n",
         tar_of({"x": text, "y.json": b"{}"}),
         _pyc(),
         _elf(),
@@ -394,9 +403,14 @@ def tagged_contents() -> list[bytes]:
     return [bytes([at, at]) + one for at, one in enumerate(contents())]
 
 
+def codes() -> list[bytes]:
+    """Code objects as marshal writes them, after a byte for the Python that is said to have."""
+    return [bytes([at]) + _pyc()[16:] for at in range(4)]
+
+
 def _pyc() -> bytes:
     magic = b"\xa7\r\r\n" if sys.version_info < (3, 12) else b"\xcb\r\r\n"
-    return magic + struct.pack("<III", 0, 1_600_000_000, 10) + marshal.dumps(compile("x = 1", "a.py", "exec"))
+    return magic + struct.pack("<III", 0, 1_600_000_000, 10) + marshal.dumps(compile(_SOURCE, "a.py", "exec"))
 
 
 def _elf() -> bytes:

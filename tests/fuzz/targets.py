@@ -23,6 +23,7 @@ import seeds
 
 from rbuild.archive import unpack
 from rbuild.compare.images import Image, compare
+from rbuild.compare.opened.marshalled import Unreadable, read_code
 from rbuild.containerfile.chain import image_chain
 from rbuild.containerfile.expand import args_used, image_uses, remote_adds, scratch_uses
 from rbuild.containerfile.parse import parse
@@ -132,7 +133,7 @@ def _list(data: bytes) -> None:
 
 def _config(data: bytes) -> None:
     found = read_config(data)
-    derived = read_config(derived_config(found, {"SOURCE_DATE_EPOCH": "1"}, "token"))
+    derived = read_config(derived_config(found, {"SOURCE_DATE_EPOCH": "1"}, "token", gateway="http://g/"))
     written = canonical_config(
         derived,
         base=found,
@@ -291,6 +292,11 @@ def _compare(data: bytes) -> None:
     compare(_image(name, data[2:]), _image(name, other))
 
 
+def _code(data: bytes) -> None:
+    with contextlib.suppress(Unreadable):
+        read_code(data[1:], (3394, 3413, 3495, 3627)[data[0] % 4] if data else 3495)
+
+
 def _image(name: str, content: bytes) -> Image:
     layer = seeds.tar_of({name: content})
     blob, diff_id = Digest.of(layer), Digest.of(layer)
@@ -324,6 +330,7 @@ def _trust(data: bytes) -> None:
 TARGETS = {
     "archive": Target(_archive, seeds.archives, 16_384),
     "client": Target(_client, seeds.requests),
+    "code": Target(_code, seeds.codes, 4_096),
     "codec": Target(_codec, seeds.blobs),
     "compare": Target(_compare, seeds.tagged_contents, 16_384),
     "config": Target(_config, seeds.configs),

@@ -425,16 +425,20 @@ def test_configuration(results: Results) -> None:
     assert (shells["Shell"], shells["StopSignal"]) == (["/bin/sh", "-c"], "9")
     assert shells["Healthcheck"] == {"Interval": 90_000_000_000, "Test": ["CMD", "busybox", "true"]}
     assert results.text("shells", "inherited") == "/bin/bash is bash\n"
-    assert onbuild["config"]["OnBuild"] == ["RUN echo grandchild > /grandchild", 'COPY ["a b", "/c"]']
+    left = ["RUN echo grandchild > /grandchild", 'COPY ["a b", "/c"]', "ADD http://127.0.0.2/added /d"]
+    assert onbuild["config"]["OnBuild"] == left
     assert onbuild["config"]["Labels"] == {**INHERITED, "triggered": "yes"}
-    history = [one["created_by"] for one in onbuild["history"]][-14:]
-    assert history[5:10] == [
+    history = [one["created_by"] for one in onbuild["history"]][-20:]
+    assert history[8:15] == [
         "RUN echo parent > /parent",
         "ONBUILD ARG WHO=nobody",
         "ONBUILD ENV WHO=$WHO",
         "ONBUILD COPY --chown=1:2 trigger.txt /triggered/",
         'ONBUILD RUN echo "$WHO" > /triggered/who',
+        "ONBUILD ARG SITE",
+        "ONBUILD ADD $SITE/text.txt /triggered/",
     ]
+    assert results.tree("onbuild")["triggered/text.txt"].size == len(pages.PAGES["/text.txt"])
     assert results.tree("onbuild")["triggered/trigger.txt"].uid == 1
 
 

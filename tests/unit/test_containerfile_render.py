@@ -69,6 +69,16 @@ def test_references_to_targets_are_written_out_where_buildah_would_not_find_them
     )
 
 
+def test_a_url_that_a_trigger_adds_is_led_through_the_gateway() -> None:
+    text = (
+        'FROM a AS b\nONBUILD ADD https://x/y \\\n  https://x/z /\nONBUILD ADD ["http://x/q", "/"]\nFROM b\n'
+    )
+    assert rendered(text, gateway="http://g/") == (
+        "FROM localhost/pin-0 AS b\nONBUILD ADD http://g/https://x/y \\\n  http://g/https://x/z /\n"
+        'ONBUILD ADD ["http://g/http://x/q", "/"]\nFROM b\n'
+    )
+
+
 def test_every_url_of_an_add_is_led_through_the_gateway() -> None:
     text = (
         "FROM a\nARG SITE\nADD $SITE/a local --chown=1 \\\n  https://b/c \\\n # note\n ${SITE}/d /to/\n"

@@ -106,7 +106,7 @@ def test_a_layout(tmp_path: Path) -> None:
     write_folder(tmp_path, layout(**{"org.opencontainers.image.ref.name": "v1"}))
     for image in (read(tmp_path), read(tmp_path, "v1"), read(tmp_path, digest=Digest.of(manifest()))):
         assert (image.manifest, image.config, first_layer(image)) == (manifest(), CONFIG, LAYER)
-    assert "no image has the tag 'v2'\nhint: name one of them: v1" in problem(lambda: read(tmp_path, "v2"))
+    assert "there is no image with the tag 'v2'\nhint: it has v1" in problem(lambda: read(tmp_path, "v2"))
     gone = Digest("0" * 64)
     assert f"{gone.hex}: cannot be read: No such file" in problem(lambda: read(tmp_path, digest=gone))
 
@@ -152,14 +152,17 @@ def changed(files: dict[str, bytes], name: str, data: bytes | None) -> dict[str,
         (changed(layout(), blob(CONFIG), None), "cannot be read: No such file"),
         (changed(layout(), "index.json", b"[" * 100_000), "index.json|nested too deeply"),
         (changed(layout(), "index.json", b'{"a":1,"a":2}'), "the key 'a' comes twice"),
-        (changed(layout(), "index.json", b"{}"), "it holds 0 images"),
-        (changed(layout(), "index.json", b'{"manifests":[1]}'), "it holds 0 images"),
-        (changed(layout(), "index.json", b'{"manifests":[{}]}'), "not a sha256 digest"),
+        (changed(layout(), "index.json", b"{}"), "missing required field `schemaVersion`"),
+        (changed(layout(), "index.json", b'{"schemaVersion":2,"manifests":[]}'), "it holds 0 images"),
+        (changed(layout(), "index.json", b'{"manifests":[1]}'), "Expected `object`, got `int`"),
+        (changed(layout(), "index.json", b'{"schemaVersion":2,"manifests":[{}]}'), "required field `digest`"),
         (
-            changed(layout(), "index.json", b'{"manifests":[{"digest":"sha256:../../x"}]}'),
+            changed(
+                layout(), "index.json", b'{"schemaVersion":2,"manifests":[{"digest":"sha256:../x","size":1}]}'
+            ),
             "not a sha256 digest",
         ),
-        (changed(layout(), "index.json", b" " * (9 << 20)), "has more than 8388608 bytes"),
+        (changed(layout(), "index.json", b" " * (9 << 20)), "has more than 4194304 bytes"),
         (layout(manifest(layers=2)), "has 2 layers, and its configuration 1"),
     ],
 )

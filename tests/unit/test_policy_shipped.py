@@ -15,7 +15,7 @@ from rbuild.policy.judge import asks
 from rbuild.policy.model import Level, Moment
 from rbuild.policy.policyfile import Policy, read_policy
 from rbuild.verbs.check import check
-from rbuild.verbs.policyinit import shipped_policies
+from rbuild.verbs.policyinit import init_policies, shipped_policies
 from rbuild.verbs.workspace import open_workspace
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +101,25 @@ def test_levels_of_the_shipped_policies_are_those_of_the_rules() -> None:
     for policy in shipped():
         for choice in policy.choices:
             assert choice.level == stricter.get(choice.pattern, RULES[choice.pattern].level), choice.pattern
+
+
+def test_a_new_project_with_these_policies_is_told_before_it_is_built(tmp_path: Path) -> None:
+    """The workshop's form once more, through `rbuild policy init` and `rbuild check`."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "rbuild.yaml").write_text("project: demo\nstages: {infer: {containerfile: Containerfile}}\n")
+    text = (SCENARIOS / "workshop/Containerfile").read_text().replace("python:3.6", "python")
+    (project / "Containerfile").write_text(text)
+    (project / "infer.py").write_bytes((SCENARIOS / "workshop/infer.py").read_bytes())
+    env = {"PATH": os.defpath, "HOME": str(tmp_path), "RBUILD_STORE": str(tmp_path / "store")}
+    workspace = open_workspace(project, env)
+    assert [one.kept for one in init_policies(workspace)] == [False] * 3
+    checked = check(workspace, ("infer",), now=datetime(2026, 11, 25, tzinfo=UTC), emit=lambda _: None)
+    said = [(one.where and str(one.where), one.rule, one.policy) for one in checked.findings]
+    assert said == [
+        ("Containerfile:1", "RB102", "policies/reproducible.yaml"),
+        *[("Containerfile:2", "RB109", "policies/reproducible.yaml")] * 4,
+    ]
+    (unchecked,) = checked.unchecked
+    assert unchecked.reason == "it is not locked yet"
+    assert {"RB101", "RB201", "RB303"} <= set(unchecked.rules)

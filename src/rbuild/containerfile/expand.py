@@ -243,11 +243,15 @@ def remote_words(
     platform: str = DEFAULT_PLATFORM,
     target: str | None = None,
 ) -> tuple[Span, ...]:
-    """Where in the file each http(s) URL begins that the needed targets ADD: empty spans."""
+    """Where in the file each http(s) URL begins that the needed targets ADD: empty spans.
+
+    Of what an ONBUILD adds, the variables are those where it stands, not where it is triggered.
+    """
     resolution = resolve(containerfile, build_args=build_args, platform=platform, target=target)
     variables = _Variables(containerfile, build_args, platform)
     found: list[Span] = []
-    for instruction, scope in _with_scopes(containerfile, resolution, variables):
+    for whole, scope in _with_scopes(containerfile, resolution, variables):
+        instruction = whole.trigger or whole
         if instruction.keyword != "ADD":
             continue
         where = Where(file=containerfile.name, line=instruction.line)

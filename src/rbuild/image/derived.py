@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -24,14 +25,35 @@ def derived_history(base: Config, token: str) -> list[HistoryEntry]:
     ]
 
 
-def derived_config(base: Config, variables: Mapping[str, str], token: str) -> bytes:
-    """The configuration of `base` with variables added, and a history that keys the layer cache, as JSON."""
+def derived_config(base: Config, variables: Mapping[str, str], token: str, *, gateway: str) -> bytes:
+    """The configuration of `base` with variables added, and a history that keys the layer cache, as JSON.
+
+    Before every URL that a trigger ADDs comes `gateway`, as in a rendered Containerfile.
+    """
     before = base.config or Execution()
     env = dict(each.partition("=")[::2] for each in before.env or [])
     env |= variables
     execution = msgspec.structs.replace(
         before,
         env=[f"{name}={value}" for name, value in env.items()],
+        on_build=[_led(trigger, gateway) for trigger in before.on_build or ()] or None,
     )
     derived = msgspec.structs.replace(base, config=execution, history=derived_history(base, token))
     return canonical_json(msgspec.to_builtins(derived))
+
+
+def without_gateway(committed: Config, gateway: str) -> Config:
+    """The configuration of what was built, whose own triggers ADD what its Containerfile says."""
+    execution = committed.config
+    if execution is None or not execution.on_build:
+        return committed
+    triggers = [one.replace(gateway, "") if _ADD.match(one) else one for one in execution.on_build]
+    return msgspec.structs.replace(committed, config=msgspec.structs.replace(execution, on_build=triggers))
+
+
+def _led(trigger: str, gateway: str) -> str:
+    return _URL.sub(gateway, trigger) if _ADD.match(trigger) else trigger
+
+
+_ADD = re.compile(r"\s*ADD\s", re.IGNORECASE)
+_URL = re.compile(r"(?<=[\s\"])(?=https?://)")

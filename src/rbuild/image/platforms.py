@@ -83,6 +83,26 @@ def read_list(data: bytes) -> tuple[Listed, ...]:
     )
 
 
+def tagged(listed: tuple[Listed, ...], tag: str | None) -> tuple[Listed, ...]:
+    """The images of a layout's index that a tag stands for; without one, all.
+
+    Raises RbuildError, which names the tags that there are.
+    """
+    if tag is None:
+        return listed
+    found = tuple(one for one in listed if one.tag == tag)
+    if not found:
+        there = tags(listed)
+        hint = f"it has {', '.join(there)}" if there else "none of its images has a tag: leave it out"
+        raise RbuildError(f"there is no image with the tag {tag[:200]!r}", hint=hint)
+    return found
+
+
+def tags(listed: tuple[Listed, ...]) -> list[str]:
+    """The tags of a layout's index, the first few of them."""
+    return sorted({one.tag[:100] for one in listed if one.tag})[:10]
+
+
 def for_platform(listed: tuple[Listed, ...], platform: Platform) -> Listed:
     """The image for a platform: of several the first, one without a variant where none is asked for.
 

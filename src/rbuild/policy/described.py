@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from rbuild.policy.catalogue import RULES
-from rbuild.policy.model import Level
+from rbuild.policy.foreign import HADOLINT, SHELLCHECK, ForeignRule, page_of
+from rbuild.policy.model import Level, Moment
 from rbuild.policy.rule import Rule
 
 
@@ -40,19 +41,25 @@ class Described:
 
 def described(rule: str) -> Described | None:
     """A rule by its id; None for one that nobody here knows, such as a project's own."""
-    found = RULES.get(rule)
-    return _ours(found) if found else None
+    if found := RULES.get(rule):
+        return _ours(found)
+    if known := HADOLINT.get(rule):
+        return _theirs(known)
+    if SHELLCHECK.match(rule):
+        title = "What ShellCheck says of a RUN; hadolint brings it along."
+        return _theirs(ForeignRule(id=rule, level=Level.WARNING, title=title))
+    return None
 
 
 def all_described() -> Iterator[Described]:
     """Every rule, by id."""
-    for rule in RULES.values():
-        yield _ours(rule)
+    for rule in rule_ids():
+        yield _ours(RULES[rule]) if rule in RULES else _theirs(HADOLINT[rule])
 
 
 def rule_ids() -> tuple[str, ...]:
     """The ids of every rule."""
-    return tuple(RULES)
+    return tuple(sorted((*RULES, *HADOLINT)))
 
 
 def _ours(rule: Rule) -> Described:
@@ -66,6 +73,20 @@ def _ours(rule: Rule) -> Described:
         example=rule.example,
         fix=rule.fix,
         settings=settings_of(rule),
+    )
+
+
+def _theirs(rule: ForeignRule) -> Described:
+    return Described(
+        id=rule.id,
+        name=rule.name,
+        level=rule.level,
+        checked=Moment.FILES.said,
+        title=rule.title,
+        why=f"{rule.title} The rule is one of {rule.name}'s, which has the reasons on its page.",
+        example=rule.title,
+        fix=rule.fix,
+        more=page_of(rule.id),
     )
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from rbuild.digest import Digest
 from rbuild.policy.catalogue import RULES
+from rbuild.policy.foreign import HADOLINT, fix_of, name_of
 from rbuild.policy.meta import COMMENT_FORBIDDEN, ENDING, IDLE, TOO_LONG
 from rbuild.policy.model import Finding, Level, Moment, Violation, Waiver
 from rbuild.policy.policyfile import OwnRule, Policy
@@ -20,7 +21,7 @@ _SOON = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A rule that a policy turns on for a stage: one of ours, or one of the project's own."""
+    """A rule that a policy turns on for a stage: ours, the project's own, or (neither) one of hadolint's."""
 
     policy: Policy
     id: str
@@ -34,6 +35,11 @@ class Ask:
     own: OwnRule | None = None
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether hadolint checks it."""
+        return self.rule is None and self.own is None
+
+    @property
     def key(self) -> tuple[str, Settings]:
         """What tells one examination from another: asks with the same key have the same violations."""
         return (f"{self.policy.name}/{self.id}" if self.own else self.id), self.settings
@@ -41,7 +47,28 @@ class Ask:
 
 def asks(policies: Iterable[Policy], stage: str) -> tuple[Ask, ...]:
     """What the policies that cover a stage ask of it; rules that are off are left out."""
-    return tuple(ask for policy in policies if policy.covers(stage) for ask in _asks(policy))
+    return tuple(ask for policy in policies if policy.covers(stage) for ask in asked_by(policy))
+
+
+def asked_by(policy: Policy) -> tuple[Ask, ...]:
+    """What a policy asks of the stages that it covers."""
+    return (*_asks(policy), *foreign_asks(policy, {rule.id: rule.level for rule in HADOLINT.values()}))
+
+
+def foreign_asks(policy: Policy, levels: Mapping[str, Level]) -> Iterator[Ask]:
+    """What a policy asks of these rules of hadolint and ShellCheck, with the levels that they have there."""
+    for rule, usual in levels.items():
+        choice = policy.choice(rule)
+        if choice is not None and (level := choice.level or usual) is not Level.OFF:
+            yield Ask(
+                policy=policy,
+                id=rule,
+                name=name_of(rule),
+                level=level,
+                fix=fix_of(rule),
+                moment=Moment.FILES,
+                longest_waiver=choice.longest_waiver,
+            )
 
 
 def _asks(policy: Policy) -> Iterator[Ask]:

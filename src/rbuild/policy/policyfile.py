@@ -15,6 +15,7 @@ from msgspec import Meta
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
 from rbuild.policy.catalogue import RULES
+from rbuild.policy.foreign import HADOLINT, is_shellcheck
 from rbuild.policy.model import Level, Moment, Waiver
 from rbuild.policy.rule import Settings
 from rbuild.suggest import did_you_mean
@@ -270,9 +271,10 @@ def _rules(document: Document, node: Node | None) -> tuple[tuple[Choice, ...], t
 
 
 def _check_known(document: Document, name: str, path: Path) -> None:
-    if _BUILT_IN.match(name) and not any(fnmatchcase(rule, name) for rule in RULES):
+    known = (*RULES, *HADOLINT)
+    if not is_shellcheck(name) and not any(fnmatchcase(rule, name) for rule in known):
         document.problem(
-            "there is no such rule", *path, hint=did_you_mean(name, RULES) or "rbuild rule --list shows all"
+            "there is no such rule", *path, hint=did_you_mean(name, known) or "rbuild rule --list shows all"
         )
 
 
@@ -328,12 +330,12 @@ def _check(
     names = {rule.name for rule in own}
     for at, waiver in enumerate(written.waivers):
         place = ("waivers", at)
-        known = waiver.rule in names or _FOREIGN.match(waiver.rule)
-        if not known and not any(fnmatchcase(rule, waiver.rule) for rule in RULES):
+        known = waiver.rule in names or is_shellcheck(waiver.rule)
+        if not known and not any(fnmatchcase(rule, waiver.rule) for rule in (*RULES, *HADOLINT)):
             document.problem(
                 f"there is no rule {waiver.rule[:80]!r}",
                 *(*place, "rule"),
-                hint=did_you_mean(waiver.rule, [*RULES, *names]) or "rbuild rule --list shows all",
+                hint=did_you_mean(waiver.rule, [*RULES, *HADOLINT, *names]) or "rbuild rule --list shows all",
             )
         for key in ("reason", "owner"):
             if not getattr(waiver, key).strip():

@@ -9,10 +9,12 @@ from datetime import datetime
 from rbuild.events import Emit, Note
 from rbuild.lock import Lock
 from rbuild.policy.facts import LockFacts
+from rbuild.policy.meta import ENGINE_MISSING
 from rbuild.policy.model import Finding, Moment
 from rbuild.store import Store
 from rbuild.verbs.assessment import Assessment, assess, in_store
 from rbuild.verbs.examine import Examined, Examiner
+from rbuild.verbs.linting import Linter
 from rbuild.verbs.policies import default_policy, load_policies
 from rbuild.verbs.policyfacts import file_facts, image_facts, lock_facts, locked_at
 from rbuild.verbs.workspace import Workspace, read_lock
@@ -53,14 +55,23 @@ def check(workspace: Workspace, stages: Collection[str], *, now: datetime, emit:
     `now` is in UTC. Raises RbuildError for a policy that is wrong, and for files that cannot be read.
     """
     policies = load_policies(workspace)
-    examiner = Examiner(policies or (default_policy(),), now=now)
+    linter = Linter.here(workspace.env, workspace.store)
+    examiner = Examiner(policies or (default_policy(),), now=now, linter=linter)
     lock = read_lock(workspace)
     changed = locked_at(workspace)
     examined: list[Examined] = []
     unchecked: list[Unchecked] = []
-    for name, assessed in assess(workspace, lock, stages).items():
-        found = examiner.files(file_facts(workspace, assessed.source))
+    everything = assess(workspace, lock, stages)
+    files = {name: file_facts(workspace, assessed.source) for name, assessed in everything.items()}
+    examiner.prepare(files.values())
+    for name, assessed in everything.items():
+        found = examiner.files(files[name])
         examined.append(found)
+        if found.unlinted:
+            left = Unchecked(
+                stage=name, rules=examiner.linted(name), reason=found.unlinted, hint=ENGINE_MISSING.fix
+            )
+            unchecked.append(left)
         if (facts := _locked(workspace.store, found, assessed, lock, now, changed)) is None:
             unchecked += _unlocked(examiner, name, assessed)
             continue

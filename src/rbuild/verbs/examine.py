@@ -17,13 +17,15 @@ from rbuild.errors import Exit, Problem, RbuildError
 from rbuild.events import Emit, Note
 from rbuild.policy.comments import comment_waivers
 from rbuild.policy.facts import FileFacts, ImageFacts, LockFacts, PushFacts
-from rbuild.policy.judge import Ask, Excused, asks, excuse, judge
-from rbuild.policy.meta import COMMENT_BROKEN
-from rbuild.policy.model import Finding, Moment, Violation, Waiver
+from rbuild.policy.foreign import HADOLINT, SHELLCHECK
+from rbuild.policy.judge import Ask, Excused, asked_by, excuse, foreign_asks, judge
+from rbuild.policy.meta import COMMENT_BROKEN, ENGINE_MISSING
+from rbuild.policy.model import Finding, Level, Moment, Violation, Waiver
 from rbuild.policy.policyfile import Policy
 from rbuild.policy.rule import Settings, Watcher
 from rbuild.policy.watch import OpenLayer, watched
 from rbuild.store import Store
+from rbuild.verbs.linting import Linter
 from rbuild.verbs.policies import own_checks
 
 _CACHE = "checks"
@@ -31,28 +33,50 @@ _CACHE = "checks"
 
 @dataclass(slots=True)
 class Examined:
-    """What was found so far in one stage, and by which rules it was looked at."""
+    """What was found so far in one stage, and by which rules it was looked at.
+
+    `foreign` are the rules that hadolint named, with its own levels; `unlinted` says why it named none, where
+    it was asked for.
+    """
 
     stage: str
     files: FileFacts
     violations: dict[tuple[str, Settings], list[Violation]] = field(default_factory=dict)
     image: Digest | None = None
+    foreign: dict[str, Level] = field(default_factory=dict)
+    linted: bool = False
+    unlinted: str = ""
 
 
 class Examiner:
     """Holds stages against policies. `now` is in UTC."""
 
-    def __init__(self, policies: Sequence[Policy], *, now: datetime) -> None:
+    def __init__(self, policies: Sequence[Policy], *, now: datetime, linter: Linter) -> None:
         self.policies = tuple(policies)
         self.now = now
+        self._linter = linter
+        self._by_policy = [(one, asked_by(one)) for one in self.policies]
         self._asks: dict[str, tuple[Ask, ...]] = {}
         self._own = own_checks(self.policies)
 
     def asked(self, stage: str, *moments: Moment) -> tuple[Ask, ...]:
         """What is asked of a stage at these moments; at any, if none is named."""
         if stage not in self._asks:
-            self._asks[stage] = asks(self.policies, stage)
+            covering = [asked for one, asked in self._by_policy if one.covers(stage)]
+            self._asks[stage] = tuple(ask for asked in covering for ask in asked)
         return tuple(ask for ask in self._asks[stage] if not moments or ask.moment in moments)
+
+    def linted(self, stage: str) -> tuple[str, ...]:
+        """The rules of hadolint and ShellCheck that are asked for; `SC*` stands for all of the latter."""
+        named = [ask.id for ask in self.asked(stage, Moment.FILES) if ask.is_foreign]
+        for asking in self.policies:
+            patterns = [one.pattern for one in asking.choices if one.pattern.startswith("SC")]
+            named += patterns if asking.covers(stage) else ()
+        return tuple(dict.fromkeys(named))
+
+    def prepare(self, facts: Iterable[FileFacts]) -> None:
+        """Let hadolint look at the Containerfiles of several stages together, which is quicker."""
+        self._linter.prepare(one.containerfile for one in facts if self.linted(one.stage.name))
 
     def files(self, facts: FileFacts) -> Examined:
         """Look at a stage's files."""
@@ -62,7 +86,35 @@ class Examiner:
                 _keep(found, ask, partial(ask.rule.files, facts, ask.settings))
             elif ask.own:
                 _keep(found, ask, partial(self._own[ask.key[0]].violations, facts))
+        if self.linted(found.stage):
+            self._lint(found, facts)
         return found
+
+    def _lint(self, found: Examined, facts: FileFacts) -> None:
+        remarks = self._linter.remarks(facts.containerfile)
+        if remarks is None:
+            found.unlinted = "hadolint is not installed"
+            if not self._linter.missing:
+                found.unlinted = "hadolint came to no end on its Containerfile"
+            return
+        found.linted = True
+        for rule in HADOLINT:
+            found.violations[rule, Settings()] = []
+        instructions = (*facts.containerfile.global_args, *facts.instructions)
+        by_line = {one.line: one.original for one in instructions}
+        for remark in remarks:
+            text = facts.containerfile.lines[remark.line - 1].strip()
+            if remark.line not in by_line and not text.startswith("#"):
+                continue  # of a build target that the image does not need
+            known = found.foreign.get(remark.code, Level.OFF)
+            found.foreign[remark.code] = max(known, remark.level, key=lambda level: level.weight)
+            found.violations.setdefault((remark.code, Settings()), []).append(
+                Violation(
+                    message=remark.message,
+                    where=facts.at(remark.line),
+                    text=by_line.get(remark.line, text),
+                )
+            )
 
     def lock(self, found: Examined, facts: LockFacts) -> None:
         """Look at what is locked, too."""
@@ -120,12 +172,16 @@ class Examiner:
         ]
         by_rule: dict[str, frozenset[str]] = {}
         for one in stages:
-            asked = self.asked(one.stage)
+            asked = (*self.asked(one.stage), *self._newly_named(one))
+            findings += self._without_engine(one)
             findings += judge(one.stage, asked, one.violations, image=one.image)
             comments = comment_waivers(one.files.containerfile, one.stage)
             waivers += [(waiver, None) for waiver in comments.waivers]
             findings += [_broken(one.stage, violation) for violation in comments.broken]
-            by_rule[one.stage] = frozenset(ask.id for ask in asked if ask.key in one.violations)
+            looked = {ask.id for ask in asked if ask.key in one.violations}
+            if one.linted:  # every rule of ShellCheck was looked at
+                looked.update(waiver.rule for waiver, _ in waivers if SHELLCHECK.match(waiver.rule))
+            by_rule[one.stage] = frozenset(looked)
         return excuse(
             findings,
             waivers,
@@ -134,6 +190,29 @@ class Examiner:
             comments=self._comments,
             examined=by_rule,
         )
+
+    def _newly_named(self, found: Examined) -> list[Ask]:
+        """What is asked of the rules that only hadolint's output named: all of ShellCheck's, and new ones."""
+        levels = {rule: level for rule, level in found.foreign.items() if rule not in HADOLINT}
+        covering = [one for one in self.policies if one.covers(found.stage)]
+        return [ask for one in covering for ask in foreign_asks(one, levels)]
+
+    def _without_engine(self, found: Examined) -> list[Finding]:
+        needing = [one for one in self.policies if one.needs_hadolint and one.covers(found.stage)]
+        if not found.unlinted or not needing:
+            return []
+        return [
+            Finding(
+                rule=ENGINE_MISSING.id,
+                name=ENGINE_MISSING.name,
+                level=ENGINE_MISSING.level,
+                stage=found.stage,
+                message=f"{found.unlinted}, and {needing[0].file} requires its rules",
+                where=found.files.at(None),
+                hint=ENGINE_MISSING.fix,
+                policy=needing[0].file,
+            )
+        ]
 
     @cached_property
     def _longest(self) -> dict[str, int]:

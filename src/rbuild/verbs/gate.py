@@ -16,6 +16,7 @@ from rbuild.reference import Reference
 from rbuild.store import Store
 from rbuild.verbs.assessment import in_store
 from rbuild.verbs.examine import Examined, Examiner, refusal, warn
+from rbuild.verbs.linting import Linter
 from rbuild.verbs.policies import load_policies
 from rbuild.verbs.policyfacts import file_facts, image_facts, lock_facts, locked_at
 from rbuild.verbs.source import Source
@@ -41,7 +42,9 @@ class Gate:
 
     def __init__(self, workspace: Workspace, *, now: datetime, emit: Emit) -> None:
         self._workspace = workspace
-        self._examiner = Examiner(load_policies(workspace), now=now)
+        self._examiner = Examiner(
+            load_policies(workspace), now=now, linter=Linter.here(workspace.env, workspace.store)
+        )
         self._emit = emit
         self._lock = threading.Lock()  # one at a time: nobody is told the same thing twice
         self._said: set[Finding] = set()

@@ -16,7 +16,6 @@ from typing import BinaryIO
 from rbuild.compare.images import Image
 from rbuild.containerfile.model import Containerfile
 from rbuild.digest import Digest
-from rbuild.draft import Draft
 from rbuild.errors import RbuildError, Where
 from rbuild.events import Emit, Note
 from rbuild.image.config import read_config
@@ -34,15 +33,12 @@ from rbuild.imagelayouts import (
 )
 from rbuild.lock import LOCK_VERSION, Lock, StageLock
 from rbuild.podman import Podman
-from rbuild.podman_storage import storage_in
 from rbuild.process import run
 from rbuild.project import Stage
 from rbuild.reference import Reference
 from rbuild.skopeo import copy_to_folder, inspect, on_loopback, registry_source
 from rbuild.store import Store
 from rbuild.verbs.assessment import assess, in_store
-from rbuild.verbs.build import Options
-from rbuild.verbs.layercache import LayerCache
 from rbuild.verbs.operands import Operand, Transport
 from rbuild.verbs.source import read_containerfile
 from rbuild.verbs.stageimage import facts_of, stage_image
@@ -145,23 +141,21 @@ def _of_store(store: Store, digest: Digest, name: str, recipe: _Recipe | None, p
 
 
 def _open_built(operand: Operand, desk: Desk) -> Opened:
-    from rbuild.verbs.pipeline import Pipeline, Site  # brings TLS, HTTP and compressors along
+    from rbuild.verbs.rebuild import Setting, rebuild  # brings TLS, HTTP and compressors along
 
     workspace, name = _workspace(desk), operand.name
     empty = Lock(version=LOCK_VERSION, project=workspace.project.name, platform=workspace.project.platform)
     lock = read_lock(workspace) or empty
     assessed = assess(workspace, lock, [name])
-    folder = Path(tempfile.mkdtemp(dir=desk.scratch, prefix="built-"))
-    draft = Draft(folder / "store", workspace.store)
-    options = Options(epoch=desk.epoch, jobs=1, offline=desk.offline)
-    with storage_in(folder, workspace.podman) as podman:
-        site = Site(podman, draft, LayerCache(draft, workspace.project.name))
-        built = Pipeline(workspace, lock, options, desk.emit).rebuild(assessed, site)[name].image
+    setting = Setting(workspace=workspace, jobs=1, offline=desk.offline, record=True, epoch=desk.epoch)
+    folder = Path(tempfile.mkdtemp(dir=desk.scratch, prefix="built-")) / "stage"
+    outcome = rebuild(setting, lock, assessed, folder=folder, below=workspace.store, emit=desk.emit)
+    built = outcome.stages[name].image
     if isinstance(built, RbuildError):
         raise built
     locked, source = assessed[name].locked, assessed[name].source
     return Opened(
-        image=stage_image(draft, built.manifest, operand.text, source, workspace.project.platform),
+        image=stage_image(outcome.store, built.manifest, operand.text, source, workspace.project.platform),
         responses=facts_of(locked).responses_a if locked else {},
     )
 

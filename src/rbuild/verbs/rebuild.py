@@ -21,13 +21,18 @@ from rbuild.verbs.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a rebuild is made with. `driver` is Podman's storage driver; without it, the user's."""
+    """What a rebuild is made with. `driver` is Podman's storage driver; without it, the user's.
+
+    With `record`, what is not locked may be read from the network; `epoch` is for stages without a lock.
+    """
 
     workspace: Workspace
     jobs: int
     offline: bool
     driver: str | None = None
     clock: Clock | None = None
+    record: bool = False
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def rebuild(
     below: Store,
     emit: Emit,
 ) -> Outcome:
-    """Build stages, which the lock has to fit, without any layer cache, in Podman storage of their own.
+    """Build stages without any layer cache, in Podman storage of their own. What is not locked, records.
 
     What comes out is in a store in the new `folder`, on top of the store `below`, for as long as that is
     there; the folder is on the file system of the user's store.
@@ -55,7 +60,9 @@ def rebuild(
     workspace = setting.workspace
     folder.mkdir()
     draft = Draft(folder / "store", below)
-    options = Options(epoch=0, jobs=setting.jobs, offline=setting.offline, locked=True)
+    options = Options(
+        epoch=setting.epoch, jobs=setting.jobs, offline=setting.offline, locked=not setting.record
+    )
     with storage_in(folder, workspace.podman, driver=setting.driver) as podman:
         layers = LayerCache(draft, workspace.project.name)
         site = Site(podman, draft, layers, setting.clock)

@@ -18,7 +18,7 @@ from rbuild.context import copy_to
 from rbuild.errors import Exit, Problem, RbuildError, Where
 from rbuild.events import Emit, Output, StepStarted
 from rbuild.image.config import Config, Platform, RootFs
-from rbuild.image.derived import derived_config
+from rbuild.image.derived import derived_config, without_gateway
 from rbuild.image.manifest import OCI_CONFIG, Descriptor, canonical_manifest
 from rbuild.lock import ImageLock, StageLock
 from rbuild.plan import Inputs
@@ -40,6 +40,7 @@ from rbuild.verbs.layercache import LayerCache, Token
 from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import Workspace
 
+_GATEWAY = f"{PROXY}/"
 _HEREDOC_PODMAN = (5, 0, 0)
 _LAST_LINES = 12
 _INDEX_HINT = "the lock pins what a package index offers; if a requirement changed: rbuild lock --upgrade {}"
@@ -188,7 +189,7 @@ def _hand_in(
     """Put a base into Podman's storage with the build's variables in its configuration; gives its name."""
     if job.podman.image_exists(name):
         return name
-    config = derived_config(base, environment.variables(job.inputs.epoch, job.clock), token)
+    config = derived_config(base, environment.variables(job.inputs.epoch, job.clock), token, gateway=_GATEWAY)
     store = job.workspace.store
     blob = store.put(config)
     descriptor = Descriptor(media_type=OCI_CONFIG, digest=blob.digest, size=blob.size)
@@ -303,7 +304,7 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
         target=stage.target,
         build_args=stage.args,
         platform=job.inputs.platform,
-        gateway=f"{PROXY}/",
+        gateway=_GATEWAY,
     )
     (scratch / "Containerfile").write_bytes(rendered)
     copy_to(job.source.context, scratch / "context", epoch=job.inputs.epoch)
@@ -445,6 +446,7 @@ def _export(job: Job, image_id: str, scratch: Path) -> ImageLock:
     layers.mkdir()
     with job.workspace.store.space(), job.podman.saved(image_id) as stream:
         raw = unpack(stream, layers, known=base.config.diff_ids if base else ())
+    raw = replace(raw, config=without_gateway(raw.config, _GATEWAY))
     return canonicalise(
         raw,
         base=base,

@@ -75,7 +75,7 @@ def _all() -> Mapping[str, Scenario]:
         ),
         Scenario(name="names", upon_scratch=True),
         Scenario(name="nothing"),
-        Scenario(name="onbuild", options={"args": {"WHO": "me"}}),
+        Scenario(name="onbuild", options={"args": {"WHO": "me"}}, reads_url=True),
         Scenario(name="shells"),
         Scenario(name="sizes"),
         Scenario(name="special"),

@@ -46,6 +46,14 @@ _MOVING = re.compile(
 )
 
 
+# What reads a URL that it is given; for others it may be a text like any other.
+_READERS = frozenset(
+    {"git", "pip", "pip3", "pipx", "uv", "python", "python3", "poetry", "npm", "npx", "yarn", "pnpm", "go"}
+    | {"cargo", "curl", "wget", "aria2c", "svn", "hg", "bundle", "gem", "composer", "apt-get", "apt", "dnf"}
+)
+_GIT_READS = frozenset({"clone", "fetch", "pull", "ls-remote", "submodule", "archive", "push", "lfs"})
+
+
 def fetched(run: Run, command: Command) -> tuple[str, ...]:
     """The URLs that a command of curl, wget and their like fetches; those of this host are left out."""
     if command.name not in _FETCHERS:
@@ -105,7 +113,9 @@ def _way_out(run: Run, command: Command) -> str:
         return "rsync's own protocol" if remote else ""
     if name in ("gpg", "gpg2", "apt-key") and any("recv-key" in word for word in arguments):
         return "a key server through gpg, which knows no proxy"
-    if name in ("echo", "printf", "export", "sed", "grep", "cat"):
+    if any("/dev/tcp/" in one.target or "/dev/udp/" in one.target for one in command.redirections):
+        return "a bare connection"
+    if name not in _READERS or (name == "git" and operands[:1] and operands[0] not in _GIT_READS):
         return ""
     for word in (run.value(one) for one in arguments):
         scheme, colon, _ = word.removeprefix("-e").partition("://")
@@ -114,8 +124,6 @@ def _way_out(run: Run, command: Command) -> str:
             return f"{scheme}://"
         if name in ("git", "pip", "pip3", "npm", "go") and re.match(r"(?:git\+)?[\w.-]+@[\w.-]+:", word):
             return "ssh"
-        if "/dev/tcp/" in word or "/dev/udp/" in word:
-            return "a bare connection"
     return ""
 
 
@@ -162,7 +170,13 @@ def _is_download(run: Run, command: Command) -> bool:
 
 
 def _unchecked(facts: FileFacts, _: Settings) -> Iterable[Violation]:
-    for run in runs(facts):
+    everything = runs(facts)
+    checking = [
+        at for at, run in enumerate(everything) if any(_CHECKERS.match(one.name) for one in run.commands)
+    ]
+    for at, run in enumerate(everything):
+        if checking and checking[-1] > at:
+            continue  # a later RUN may check it
         last_check = max((one.number for one in run.commands if _CHECKERS.match(one.name)), default=-1)
         unpacked = last_places(one for one in run.commands if one.name in _UNPACKERS)
         for command in run.commands:

@@ -33,7 +33,7 @@ def _upgrade(facts: FileFacts, _: Settings) -> Iterable[Violation]:
             everything = (
                 (name in _APT and verb in ("upgrade", "dist-upgrade", "full-upgrade", "safe-upgrade"))
                 or (name in _RPM and verb in ("update", "upgrade", "distro-sync") and not named)
-                or (name == "apk" and verb == "upgrade")
+                or (name == "apk" and verb == "upgrade" and not named)
                 or (name == "zypper" and verb in _ZYPPER and not named)
                 or (name == "pacman" and command.has("-S") and command.has("-u"))
             )
