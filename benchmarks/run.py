@@ -278,6 +278,34 @@ class Benchmarks:
         row, note = verify.measure(self.ours, self.plain, self._rounds or 3)
         return Measured([row], [f"`rbuild verify`: {note}"])
 
+    def policies(self) -> Measured:
+        """`rbuild check` of a large image and of many stages; benchmarks/policies.py."""
+        said = child("policies.py", *(["--rounds", str(self._rounds)] if self._rounds else []))
+        peer, ours, ratio, memory, stages = (
+            float(found(pattern, said))
+            for pattern in (
+                r"read once: +([\d.]+) s",
+                r"all rules: +([\d.]+) s",
+                r"ratio ([\d.]+)",
+                r"peak memory ([\d.]+) MB",
+                r"200 stages: +([\d.]+) s",
+            )
+        )
+        what = "`rbuild check` of a 600 MB image, all rules"
+        rows = [
+            Row(f"{what}; decompressing and hashing it", f"{ours:.2f} s", f"{peer:.2f} s", ratio, 1.5),
+            Row(f"{what}; peak memory", f"{memory:.0f} MB", "", memory, 200, unit=" MB"),
+            Row(
+                "`rbuild check` of 200 stages, rules about text and lock",
+                f"{stages:.2f} s",
+                "",
+                stages,
+                1.5,
+                unit=" s",
+            ),
+        ]
+        return Measured(rows, [f"`rbuild check`: {said.splitlines()[0]}; whole commands."])
+
     def compare(self) -> Measured:
         """`rbuild diff`'s comparison; benchmarks/compare.py."""
         said = child("compare.py", *(["--rounds", str(self._rounds)] if self._rounds else []))
@@ -375,7 +403,17 @@ def report(measured: Sequence[Measured], about: Sequence[str]) -> str:
 
 
 def main() -> None:
-    names = ("nothing", "scratch", "verify", "imports", "canonical", "compare", "recorder", "push")
+    names = (
+        "nothing",
+        "scratch",
+        "verify",
+        "imports",
+        "canonical",
+        "compare",
+        "policies",
+        "recorder",
+        "push",
+    )
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

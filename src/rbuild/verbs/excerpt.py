@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rbuild.errors import Where
+from rbuild.policy.secrets import masked
 
 _MOST_BYTES = 4 << 20
 
@@ -15,7 +16,7 @@ def line_reader(root: Path) -> Callable[[Where], str | None]:
     """A function from a place in the project to its line, without the line's end.
 
     It gives None where there is no such file in the project, or no such line. Bytes that are not UTF-8 are
-    there as surrogates.
+    there as surrogates; what looks like a secret is replaced.
     """
     folder = root.resolve()
 
@@ -35,6 +36,6 @@ def line_reader(root: Path) -> Callable[[Where], str | None]:
         if not where.file or not where.line or Path(where.file).is_absolute():
             return None
         found = lines(where.file)
-        return found[where.line - 1].rstrip("\r") if where.line <= len(found) else None
+        return masked(found[where.line - 1].rstrip("\r")) if where.line <= len(found) else None
 
     return line

@@ -150,7 +150,8 @@ def _lay_out(
 ) -> _Laid:
     root, draft, podman, env = parts
     sources = lay_out_sources(repository, published, listed, root, draft, emit)
-    emit(Note(text=f"sources: {sources.digest}, {sources.kept.value}, {len(sources.parts)} blobs"))
+    blobs = f"{len(sources.parts)} blob{'s'[: len(sources.parts) != 1]}"
+    emit(Note(text=f"sources: {sources.digest}, {sources.kept.value}, {blobs}"))
     workspace = Workspace(
         root=root,
         project=_without_secrets(read_project(root, draft)),

@@ -102,6 +102,7 @@ def find_image(repository: Repository, reference: Reference, store: Store, emit:
 def fetch_image(repository: Repository, published: PublishedImage, store: Store, emit: Emit) -> None:
     """Have all of an image in the store."""
     blobs = [Blob(layer.blob, layer.size) for layer in published.image.layers]
+    _check_space(store, blobs, "the published image has")
     fetch_blobs(repository, store, blobs, "fetching the published image", emit)
     store.put(published.manifest.data)
 
@@ -232,13 +233,13 @@ def _incomplete(what: str, digest: Digest) -> Problem:
     )
 
 
-def _check_space(store: Store, parts: Sequence[Part | Blob]) -> None:
+def _check_space(store: Store, parts: Sequence[Part | Blob], what: str = "the sources have") -> None:
     """Refuse what cannot fit before it is fetched."""
     size = sum(part.size for part in parts)
     with contextlib.suppress(FileNotFoundError):
         if size > shutil.disk_usage(store.root).free:
             raise RbuildError(
-                f"the sources have {size / 1e6:,.1f} MB, and the disk under the store has less left",
+                f"{what} {size / 1e6:,.1f} MB, and the disk under the store has less left",
                 where=Where(file=str(store.root)),
                 hint="free some, or set RBUILD_STORE to a folder on a larger file system",
             )

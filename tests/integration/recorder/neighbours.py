@@ -118,7 +118,7 @@ class Build:
 
     def run(self, *argv: str | Path, ok: bool = True) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
-            [str(part) for part in argv], env=self.env, cwd=self.home, capture_output=True, timeout=300
+            [str(part) for part in argv], env=self.env, cwd=self.home, capture_output=True, timeout=900
         )
         assert not ok or done.returncode == 0, done.stderr.decode() + done.stdout.decode()
         return done
