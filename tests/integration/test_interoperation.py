@@ -193,7 +193,7 @@ def test_what_skopeo_pushed_is_pulled_and_the_same(built: World, folder: Path) -
             target = f"docker://{server.host}/theirs/iris/{stage}:1"
             subprocess.run([*argv, f"oci:{built.store}:iris/{stage}", target], env=built.env, check=True)
             same = built.ok("diff", stage, target, "--json")
-            assert json.loads(same.stdout)["verdict"] == "identical"
+            assert json.loads(same.stdout)["comparison"]["verdict"] == "identical"
         data = folder / "data"
         data.mkdir(mode=0o700)
         other = World(built.project, data, {**built.env, "XDG_DATA_HOME": str(data)})
@@ -233,7 +233,7 @@ def test_what_podman_pushed_has_the_same_content_and_another_digest(
             subprocess.run([*argv, target], env=other.env, check=True)
             differing = built.rbuild("diff", "train", f"docker://{target}", "--json")
             assert differing.returncode == 1, differing.stderr
-            assert json.loads(differing.stdout)["verdict"] == "same content"
+            assert json.loads(differing.stdout)["comparison"]["verdict"] == "same content"
             # Nobody takes it for what is locked.
             gone = other.rbuild("pull", "train", "--from", f"{server.host}/theirs")
             assert gone.returncode == 2
