@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from rbuild.digest import Digest
-from rbuild.errors import RbuildError
+from rbuild.errors import Exit, RbuildError
+from rbuild.origins import origin_of
+from rbuild.podman import Podman
+from rbuild.project import load_project
 from rbuild.reference import Reference
 from rbuild.signing.claims import Signature, listed_signatures, read_claim
 from rbuild.signing.cosign import signature, simple_signing
@@ -21,6 +24,8 @@ from rbuild.trust.identity import Identity
 from rbuild.trust.judge import Verdict, judge
 from rbuild.trust.policy import Key, Policy, Signed, read_policy, scopes
 from rbuild.trustfiles import project_trust, user_trust
+from rbuild.verbs.admission import Admission
+from rbuild.verbs.workspace import Workspace
 
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()
 DIGEST = Digest.of(b"image")
@@ -340,3 +345,29 @@ def test_the_users_own_policy(tmp_path: Path) -> None:
     found = user_trust({"HOME": str(tmp_path)})
     assert found is not None and found.file == str(own / "policy.json")
     assert not found.asks_nothing(IMAGE)
+
+
+def test_a_base_that_came_under_another_name_is_judged_by_its_own(tmp_path: Path) -> None:
+    accept, reject = [{"type": "insecureAcceptAnything"}], [{"type": "reject"}]
+    document = {"default": reject, "transports": {"docker": {"mirror.example": accept}}}
+    (tmp_path / "trust").mkdir()
+    (tmp_path / "trust/policy.json").write_text(json.dumps(document))
+    workspace = Workspace(
+        root=tmp_path,
+        project=load_project(
+            b"project: demo\nstages: {one: {containerfile: c}}\n",
+            exists=lambda path: "file" if path == "c" else "directory",
+        ),
+        store=Store(tmp_path / "store"),
+        podman=Podman(env={}),
+        env={},
+        trust=project_trust(tmp_path, "trust"),
+    )
+    admission = Admission(workspace)
+    mirrored = Reference("mirror.example", "app", digest=DIGEST)
+    assert admission.admit_base(mirrored)
+    origin = origin_of(workspace.store, DIGEST)
+    assert origin is not None and origin.repository == mirrored.name
+    with pytest.raises(RbuildError, match="the policy does not take") as caught:
+        admission.admit_base(Reference("quay.io", "team/app", digest=DIGEST))
+    assert caught.value.exit_code is Exit.FINDING

@@ -95,12 +95,15 @@ class Admission:
         assert base.digest is not None
         if trust is None:
             return True
-        origin = origin_of(self._workspace.store, base.digest) or Origin(repository=base.name)
-        if origin.policy != str(trust.digest):
-            judgement = self._judged(trust, origin.reference(base.digest), None)[1]
+        # What was let in under another name says nothing of this one.
+        wanted = Origin(repository=base.name, policy=str(trust.digest))
+        if origin_of(self._workspace.store, base.digest) != wanted:
+            scope, judgement = self._judged(trust, base, None)
             if judgement.verdict is Verdict.UNKNOWN:
                 return False
-            self._admit_again(origin, base.digest)
+            if judgement.verdict is Verdict.REFUSED:
+                raise _refused(trust.file, scope, base, judgement)
+            self.note(base, wanted.policy)
         return True
 
     def _admit_again(self, origin: Origin, image: Digest) -> None:
