@@ -260,14 +260,15 @@ def made_of_files(place: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def small(made_of_files: World, server: Registry, folder: Path) -> Small:
+def small(made_of_files: World, server: Registry) -> Small:
     """In repositories of its own, without sources."""
-    where = f"{server.host}/{folder.name.lower()}"
+    own = f"small-{os.urandom(6).hex()}"
+    where = f"{server.host}/{own}"
     made_of_files.ok("push", "--to", where)
     client = Client(server.host, env={})
     return Small(
         made_of_files,
-        lambda stage: client.repository(f"{folder.name.lower()}/iris/{stage}"),
+        lambda stage: client.repository(f"{own}/iris/{stage}"),
         lambda stage: f"{where}/iris/{stage}@{made_of_files.digests()[stage]}",
     )
 
