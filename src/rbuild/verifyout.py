@@ -31,7 +31,7 @@ def say_verifications(found: Sequence[Verification]) -> None:
             say(f"note: stage {one.stage}: {one.note}")
         for trial in one.trials:
             if trial.comparison:
-                what = f"stage {one.stage}: as built (A) and with another {trial.condition} (B)"
+                what = f"stage {one.stage}: as built (A) and {trial.circumstance} (B)"
                 _say_comparison(what, trial.comparison)
 
 

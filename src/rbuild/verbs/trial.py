@@ -33,3 +33,28 @@ class Trial:
     digest: Digest | None = None
     comparison: Comparison | None = None
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def circumstance(self) -> str:
+        """The condition as a part of a sentence: with another number of processors."""
+        return circumstance(self.condition)
+
+
+def circumstance(condition: str) -> str:
+    """What a build under a condition was made under, in words."""
+    return _CIRCUMSTANCES.get(condition, f"with another {condition}")
+
+
+_CIRCUMSTANCES = {
+    "moment": "at a later moment",
+    "clock": "under another clock",
+    "hostname": "under another host name",
+    "cpus": "with another number of processors",
+    "umask": "under another umask",
+    "path": "at another path",
+    "order": "with its files in another order",
+    "jobs": "with another number of jobs",
+    "environment": "in another environment",
+    "driver": "on another storage driver",
+    "isolation": "under another isolation",
+}

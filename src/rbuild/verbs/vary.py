@@ -20,7 +20,7 @@ from rbuild.verbs.conditions import CONDITIONS, MOMENT, Condition, NotVaried
 from rbuild.verbs.pipeline import Rebuilt
 from rbuild.verbs.rebuild import Setting, rebuild
 from rbuild.verbs.source import read_sources
-from rbuild.verbs.trial import Effect, Trial
+from rbuild.verbs.trial import Effect, Trial, circumstance
 from rbuild.verbs.workspace import Workspace
 
 Named = tuple[str, Digest]
@@ -119,7 +119,7 @@ def _judged(
         what=what,
         digest=image.manifest,
         comparison=compare(
-            name, ("as built", usual.manifest), (f"with another {condition}", image.manifest), store
+            name, ("as built", usual.manifest), (circumstance(condition), image.manifest), store
         ),
     )
 
