@@ -15,11 +15,14 @@ from leftovers import (
     assert_nothing_runs,
     assert_store_is_sound,
     in_run,
+    let_go_on,
     scratch,
     two_stages,
     until,
 )
 from worlds import Layouts, World
+
+PATIENCE = 300  # seconds, far less than the RUN or container that is waited for would take
 
 
 def assert_last_line(said: list[str]) -> None:
@@ -33,10 +36,8 @@ def interrupt(world: World, *arguments: str, number: signal.Signals = signal.SIG
     process = world.start(*arguments)
     assert until(lambda: in_run(world) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
-    began = time.monotonic()
     os.kill(process.pid, number)
-    _, said = process.communicate(timeout=30)
-    assert time.monotonic() - began < 15
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
     assert_nothing_runs(world)
     assert_no_containers(world)
@@ -66,7 +67,7 @@ def test_a_signal_twice(world: World, layouts: Layouts) -> None:
     for _ in range(5):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.02)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert_last_line(said.splitlines())
     assert_nothing_runs(world)
@@ -126,9 +127,18 @@ def running(world: World, layouts: Layouts, command: str) -> None:
     (world.project / "go").mkdir(exist_ok=True)
 
 
+def build_what_waits(world: World, layouts: Layouts) -> None:
+    """Build a stage whose RUN waits for `let_go_on`, and would again."""
+    two_stages(world, layouts, two=f"{SLOW} || busybox true")
+    process = world.start("all", "--quiet")
+    assert until(lambda: in_run(world) or process.poll() is not None)
+    let_go_on(world)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+
+
 def test_ctrl_c_during_verify(world: World, layouts: Layouts) -> None:
-    two_stages(world, layouts, two=f"busybox timeout 1 {SLOW} || busybox true")
-    world.ok("all")
+    build_what_waits(world, layouts)
     lock = (world.project / "rbuild.lock").read_bytes()
     images = world.podman("images", "--all", "--quiet")
     assert_last_line(interrupt(world, "verify", "--quiet"))
@@ -142,8 +152,7 @@ def test_ctrl_c_during_verify(world: World, layouts: Layouts) -> None:
 
 
 def test_a_killed_verify_is_cleared_by_the_next_command(world: World, layouts: Layouts) -> None:
-    two_stages(world, layouts, two=f"busybox timeout 1 {SLOW} || busybox true")
-    world.ok("all")
+    build_what_waits(world, layouts)
     process = world.start("verify")
     assert until(lambda: in_run(world))
     os.kill(process.pid, signal.SIGKILL)
@@ -155,12 +164,16 @@ def test_a_killed_verify_is_cleared_by_the_next_command(world: World, layouts: L
 
 
 def test_two_at_once(world: World, layouts: Layouts) -> None:
-    two_stages(world, layouts, two=f"busybox timeout 2 {SLOW} || busybox true")
+    two_stages(world, layouts, two=f"{SLOW} || busybox true")
     first = world.start("all")
     assert until(lambda: in_run(world))
     second = world.start("all")
-    _, first_said = first.communicate(timeout=120)
-    second_out, second_said = second.communicate(timeout=120)
+    assert second.stderr is not None
+    waiting = second.stderr.readline()
+    let_go_on(world)
+    _, first_said = first.communicate(timeout=PATIENCE)
+    second_out, second_said = second.communicate(timeout=PATIENCE)
+    second_said = waiting + second_said
     assert (first.returncode, second.returncode) == (0, 0), (first_said, second_said)
     assert f"rbuild all (process {first.pid})" in second_said
     assert "waiting for another command in this project" in second_said
@@ -178,10 +191,10 @@ def test_a_project_that_is_waited_for_can_be_given_up(world: World, layouts: Lay
     assert second.stderr is not None
     assert "waiting" in second.stderr.readline()
     second.send_signal(signal.SIGINT)
-    _, said = second.communicate(timeout=10)
+    _, said = second.communicate(timeout=PATIENCE)
     assert second.returncode == 130
     assert_last_line(said.splitlines())
     assert first.poll() is None
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=30)
+    first.communicate(timeout=PATIENCE)
     assert_nothing_runs(world)

@@ -164,12 +164,14 @@ def run_all(
     done: list[Outcome] = []
     for number, row in enumerate(rows, 1):
         say(f"row {number} of {len(rows)}: {row}")
-        outcome = earlier.get(str(row)) or run_row(row, places, known, projects, blobs, cache)
+        told = earlier.get(str(row))
+        outcome = told or run_row(row, places, known, projects, blobs, cache)
         done.append(outcome)
         bad = outcome.differing or outcome.failures
         say(f"  {outcome.builds} builds, {outcome.cached} steps from the cache, {outcome.seconds:.0f} s")
         if not bad:
-            write_journal(journal, outcome)
+            if told is None:
+                write_journal(journal, outcome)
             continue
         for one in outcome.differing:
             say(f"  DIFFERENT: {one}")
