@@ -149,7 +149,7 @@ def test_deletions_are_differences() -> None:
 
 def test_names_that_do_not_print_are_escaped() -> None:
     (found,) = compared([], [member(os.fsdecode(b"a\xff\n\x1b[31m"), b"")])
-    assert found.name == "/a\\xff\\x0a\\x1b[31m"
+    assert found.name == "/a\\xff\\n\\x1b[31m"
 
 
 def test_of_two_entries_with_one_name_the_last_counts() -> None:
