@@ -29,7 +29,7 @@ class Site(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.2", 0), Page)
-        self.pages: dict[str, bytes] = {}
+        self.pages: dict[str, Any] = {}  # bytes, or what gives them when it is asked
         self.asked: list[str] = []
 
     def url(self, path: str) -> str:
@@ -42,6 +42,8 @@ class Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         data = self.server.pages.get(self.path)
+        if callable(data):
+            data = data()
         self.send_response(200 if data is not None else 404)
         self.send_header("Content-Length", str(len(data or b"")))
         self.end_headers()
@@ -259,10 +261,10 @@ RUN busybox wget -q -O /new {page}?$(busybox cat /proc/sys/kernel/random/uuid) |
     assert (world.project / "rbuild.lock").read_bytes() == lock
 
 
-class Everything(dict[str, bytes]):
+class Everything(dict[str, Any]):
     """A page for every path."""
 
-    def get(self, path: str, default: Any = None) -> bytes:
+    def get(self, path: str, default: Any = None) -> Any:
         return super().get(path, b"page\n")
 
 
@@ -290,14 +292,21 @@ RUN rm -rf /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] {archive} ./' > 
 def test_a_package_index_that_has_expired_is_replayed(world: World, layouts: Layouts, site: Site) -> None:
     """Years later the same bytes are no staler than they were for the image that is to come out again."""
     bases = layouts.install(world, "python", ("localhost/base:1",))
-    now = time.time()
     packages = b""
-    ends = now + 30
-    site.pages["/debian/Packages"] = packages
-    site.pages["/debian/Release"] = (
-        f"Date: {formatdate(now, usegmt=True)}\nValid-Until: {formatdate(ends, usegmt=True)}\n"
-        f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages\n"
-    ).encode()
+    valid: list[bytes] = []
+    ends = 0.0
+
+    def release() -> bytes:
+        """One that is valid when it is asked for first, and not for long."""
+        nonlocal ends
+        if not valid:
+            ends = time.time() + 60
+            dates = (formatdate(time.time(), usegmt=True), formatdate(ends, usegmt=True))
+            sums = f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages\n"
+            valid.append("Date: {}\nValid-Until: {}\n{}".format(*dates, sums).encode())
+        return valid[0]
+
+    site.pages |= {"/debian/Packages": packages, "/debian/Release": release}
     stages = {"updates": {"containerfile": "Containerfile", "context": "context"}}
     world.write(
         {
