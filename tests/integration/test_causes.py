@@ -292,8 +292,8 @@ def stage(context: Path, side: str, origin: Path) -> None:
     for scenario in context.iterdir():
         if (scenario / side).is_dir():
             shutil.copytree(scenario / side, scenario, dirs_exist_ok=True)
-            for one in CONDITIONS:
-                shutil.rmtree(scenario / one)
+        for one in CONDITIONS:
+            shutil.rmtree(scenario / one, ignore_errors=True)
     (context / "user-or-umask" / "settings.conf").chmod(CONDITIONS[side].mode)
     git(context, "clone", "--quiet", str(origin), str(context / "git-metadata" / "checkout"))
 
