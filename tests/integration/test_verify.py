@@ -79,12 +79,12 @@ def copy(built: World, folder: Path) -> World:
 
 
 def kept(world: World) -> dict[str, tuple[int, int]]:
-    """Every file of the store but for the logs: its size and time."""
-    logs = world.store / "logs"
+    """Every file of the store but for logs and what was verified: its size and time."""
+    own = (world.store / "logs", world.store / "verifications")
     return {
         str(path): (path.lstat().st_size, path.lstat().st_mtime_ns)
         for path in sorted(world.store.rglob("*"))
-        if path.is_file() and not path.is_relative_to(logs)
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in own)
     }
 
 
@@ -119,6 +119,10 @@ def test_verdicts_leave_no_trace(copy: World) -> None:
     assert copy.podman("images", "--all", "--quiet", "--no-trunc") == images
     assert (copy.project / "rbuild.lock").read_bytes() == lock
     assert list((copy.store / "tmp").iterdir()) == []
+    for stage, result in (("steady", "identical"), ("drawn", "different")):
+        image = copy.digests()[stage].removeprefix("sha256:")
+        (note,) = (copy.store / "verifications").glob(f"{image}-*.json")
+        assert json.loads(note.read_text())["result"] == result
 
 
 def test_json_has_the_comparison(copy: World) -> None:
