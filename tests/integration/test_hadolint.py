@@ -280,3 +280,16 @@ def test_a_file_is_judged_once(engine: Hadolint, store: Store) -> None:
     gone = Hadolint(engine.program.with_name("gone"), engine.identity)
     assert [Linter(gone, store).remarks(file) for file in files] == expected
     assert Linter(Hadolint(gone.program, "another"), store).remarks(files[0]) is None
+
+
+def test_the_program_is_not_started_for_what_is_known(engine: Hadolint, store: Store, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    counting = tmp_path / "counting"
+    counting.write_text(f'#!/bin/sh\necho called >>{calls}\nexec {engine.program} "$@"\n')
+    counting.chmod(0o755)
+    files = [parse(f"FROM a:{number}\nADD a /b/\n".encode(), "f") for number in range(10)]
+    for _ in range(2):
+        linter = Linter(Hadolint(counting, "counting"), store)
+        linter.prepare(files)
+        assert all(linter.remarks(file) for file in files)
+        assert len(calls.read_text().splitlines()) <= (os.cpu_count() or 1)

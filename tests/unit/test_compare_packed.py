@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import marshal
-import struct
-import tracemalloc
-from collections.abc import Callable
 from importlib.util import MAGIC_NUMBER
 
 import pytest
-import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from imagepairs import fields, names, of_file, rows
+from packs import PACKS, Pack, ar, deb, pyc
 from pycs import PYC
-from tarballs import member, tarball
 
-from rbuild.compare import budget
 from rbuild.compare.model import Difference
-
-Pack = Callable[[bytes], bytes]
-
-
-def zstd(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor().compress(data)
-
-
-PACKS = {"xz": lzma.compress, "bz2": bz2.compress, "zst": zstd}
-
-
-def ar(*members: tuple[bytes, int, bytes], mode: bytes = b"100644") -> bytes:
-    """An archive as dpkg-deb writes it, of names, times and contents."""
-    out = b"!<arch>\n"
-    for name, time, data in members:
-        head = name.ljust(16) + b"%d" % time
-        out += head.ljust(28) + b"0     0     " + mode.ljust(8) + (b"%d" % len(data)).ljust(10) + b"`\n"
-        out += data + b"\n" * (len(data) % 2)
-    return out
 
 
 def causes(found: Difference) -> list[str]:
@@ -86,40 +58,7 @@ def test_what_is_broken_is_looked_at_as_bytes(ending: str, spoil: Pack) -> None:
     assert (found.note or "").startswith("could not look inside: ")
 
 
-@pytest.mark.parametrize("ending", PACKS)
-def test_bombs_are_not_unpacked(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    monkeypatch.setattr(budget, "MAX_OPENED", 1 << 20)
-    a, b = (PACKS[ending](bytes(64 << 20) + end) for end in (b"a", b"b"))
-    tracemalloc.start()
-    found = of_file(f"x.{ending}", a, b)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert "unpacks to more than 1048576 bytes" in (found.note or "")
-    assert peak < 24 << 20
-
-
-def test_what_asks_for_too_much_memory_is_not_unpacked() -> None:
-    # The dictionary's size is in xz's header: here 1 GiB.
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 20}]
-    a, b = (lzma.compress(text, filters=filters) for text in (b"a", b"b"))
-    at = a.index(b"\x21\x01") + 2
-    greedy = [data[:at] + b"\x24" + data[at + 1 :] for data in (a, b)]
-    assert (of_file("x.xz", *greedy).note or "").startswith("could not look inside: ")
-
-
-def test_empty_streams_without_end_cost_little() -> None:
-    empty = bz2.compress(b"")
-    a, b = (empty * 200_000 + bz2.compress(end) for end in (b"a", b"b"))
-    assert "more than 100000 streams" in (of_file("x.bz2", a, b).note or "")
-
-
 # Archives of ar
-
-
-def deb(control: bytes, *, time: int = 1_700_000_000, pack: Pack = lzma.compress) -> bytes:
-    tars = [tarball([member("control", control)]), tarball([member("usr"), member("usr/x", b"x")])]
-    parts = [(b"debian-binary", time, b"2.0\n"), (b"control.tar.xz", time, pack(tars[0]))]
-    return ar(*parts, (b"data.tar.xz", time, pack(tars[1])))
 
 
 def test_what_differs_in_a_debian_package() -> None:
@@ -233,49 +172,6 @@ def test_marks_alone() -> None:
     )
 
 
-def pyc(code: bytes, magic: int = 3495) -> bytes:
-    return struct.pack("<H2s12x", magic, b"\r\n") + code
-
-
-REF = b"r" + struct.pack("<I", 0)
-
-
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [
-        (b"", "ends too early"),
-        (b"\xe3" + bytes(9), "ends too early"),
-        (b"N", "holds no code"),
-        (b"0", "holds no code"),
-        (b"i\1\0\0\0x", "holds no code"),
-        (b"(\xff\xff\xff\x7f", "ends too early"),
-        (b"s\xff\xff\xff\xff", "ends too early"),
-        (b"\xff" * 40, "unknown kind"),
-        (b")\1" * 5000, "nested more than 60 deep"),
-        (b"\xa9\1" + REF, "refers to what is not there"),
-        (REF, "refers to what is not there"),
-        (b"[\x40\x42\x0f\0" + b"N" * 1_000_000, "more than 500000 objects"),
-        (b"l\xff\xff\xff\x7f", "ends too early"),
-    ],
-)
-def test_hostile_code_is_compared_as_bytes(code: bytes, why: str) -> None:
-    found = of_file("m.pyc", pyc(code + b"a"), pyc(code + b"b"))
-    (leaf,) = found.leaves()
-    assert (leaf.note or "").startswith("compared as bytes: ")
-    assert why in (leaf.note or "")
-
-
-def test_what_is_referred_to_again_is_not_written_out_again() -> None:
-    """Ten to the power of thirty items, in 300 bytes."""
-    bomb = b"\xa9\x0a" + b"N" * 10
-    for level in range(30):
-        bomb = b"\xa9\x0a" + bomb + (b"r" + struct.pack("<I", 30 - level)) * 9
-    fixture = PYC["3.12"][16:]
-    at = fixture.index(b"A point.") - 2
-    for spoil in (b"x", b"yy"):
-        of_file("m.pyc", pyc(fixture[:at] + bomb + fixture[at + 10 :], 3531), pyc(fixture + spoil, 3531))
-
-
 @pytest.mark.parametrize(("magic", "other"), [(3650, 3650), (3495, 3531)])
 def test_a_python_that_is_not_known_is_said(magic: int, other: int) -> None:
     found = of_file("m.pyc", pyc(b"a", magic), pyc(b"b", other))
@@ -286,23 +182,3 @@ def test_a_python_that_is_not_known_is_said(magic: int, other: int) -> None:
         else "two versions of Python"
     )
     assert notes == [f"compared as bytes: {said}"]
-
-
-@settings(max_examples=300)
-@given(st.sampled_from(sorted(PYC)), st.integers(16, 2000), st.binary(min_size=1, max_size=4))
-def test_damaged_code_is_a_difference(version: str, at: int, damage: bytes) -> None:
-    sample = PYC[version]
-    at = 16 + at % (len(sample) - 16)
-    other = sample[:at] + damage + sample[at + len(damage) :]
-    if other != sample:
-        assert all(leaf.cause for leaf in of_file("m.pyc", sample, other).leaves())
-
-
-@settings(max_examples=200)
-@given(st.sampled_from(sorted(PACKS)), st.integers(0, 4000), st.binary(min_size=1, max_size=4))
-def test_damaged_files_are_differences(ending: str, at: int, damage: bytes) -> None:
-    for sample in (PACKS[ending](b"a text\n" * 40), deb(b"c")):
-        at %= len(sample)
-        other = sample[:at] + damage + sample[at + len(damage) :]
-        if other != sample:
-            assert all(leaf.cause for leaf in of_file(f"x.{ending}", sample, other).leaves())

@@ -1,62 +1,22 @@
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 import samplereports as sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import Page
 
 from rbuild.compare.model import Change, Detail, Difference, Field, LayerPair, Part, Row, Verdict
 from rbuild.errors import Problem, Where
 from rbuild.htmlreport import Condition, StageReport, page
-from rbuild.htmlreport.page import NODES
 from rbuild.htmlreport.text import marked, size, visible
 from rbuild.htmlreport.tree import shares
 
 HOSTILE = (
     "</style><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{7*7}}\x00\x1b[31m\u202egnp.exe\udcff"
 )
-VOID = {"meta", "link", "img", "input", "col", "br"}
-INLINE = {"mark", "bdi", "code"}
-
-
-class Page(HTMLParser):
-    """The elements of a page; refuses tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.texts.append(" " * (tag not in INLINE))
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-        self.texts.append(" " * (tag not in INLINE))
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.texts).split())
 
 
 def everywhere(text: str) -> list[StageReport]:
@@ -210,48 +170,6 @@ def test_the_page_refers_to_nothing_outside() -> None:
 
 def test_the_same_values_are_the_same_bytes() -> None:
     assert page(sample.pipeline()) == page(sample.pipeline())
-
-
-def test_a_page_is_bounded_and_says_what_is_left_out() -> None:
-    text = page(sample.many(10_000))
-
-    assert len(text) < 6_000_000
-    found = Page(text)
-    assert "Not shown, to keep this page small: 7,001 differences." in found.text
-    assert "Differences 10,000" in found.text
-    assert found.tags["details"] <= NODES
-
-
-def test_hostile_values_do_not_grow_a_page() -> None:
-    long = "\x01\u202e" * 100_000
-    leaf = sample.entry(
-        long,
-        why=long,
-        note=long,
-        fields=(Field(name=long, a=long, b=long[1:]),) * 100,
-        detail=Detail(form="text", rows=(Row(a=long, b=long[1:]),) * 1000),
-    )
-
-    assert len(page([sample.stage("s", *[leaf] * 1000)])) < 12_000_000
-
-
-def test_the_one_unknown_cause_is_seen_among_thousands() -> None:
-    pyc = [sample.entry(f"/{number}.pyc", sample.BYTECODE) for number in range(5000)]
-    odd = sample.entry("/odd", sample.UNKNOWN)
-    layers = [sample.layer(1, *pyc[:4000], odd, *pyc[4000:]), sample.layer(2, sample.entry("/other"))]
-
-    found = Page(page([sample.stage("s", *layers)]))
-
-    assert found.text.count("/odd") == 2
-    assert found.text.count("/other") == 2
-
-
-def test_a_large_stage_leaves_room_for_the_next() -> None:
-    small = sample.stage("small", sample.numbered(1))
-
-    text = Page(page([*sample.many(4000), small])).text
-
-    assert text.rpartition("small, as built now")[2].count("built: 2026-03-14 09:31:07") == 1
 
 
 def test_a_deep_tree_ends() -> None:

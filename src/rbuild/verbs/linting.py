@@ -51,6 +51,8 @@ class Linter:
             if (kept := self._kept(key)) is not None:
                 self._known[key] = kept
                 del asked[key]
+        if not asked:
+            return
         for key, remarks in self._judged(self._engine, asked).items():
             self._known[key] = remarks
             if remarks is not None:
