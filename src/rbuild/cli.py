@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import sys
 from typing import NoReturn
 
-from rbuild.commands.quick import plain_push
 from rbuild.errors import Exit, RbuildError
 from rbuild.exiting import run_to_exit
 
@@ -14,8 +12,7 @@ from rbuild.exiting import run_to_exit
 def main() -> NoReturn:
     """Run the command line, and exit."""
     gc.set_threshold(100_000)  # a tenth of a short command's time: what start-up makes is no garbage
-    push = plain_push(sys.argv[1:])
-    run_to_exit(push.run if push else _typed)
+    run_to_exit(_typed)
 
 
 def _typed() -> int:
