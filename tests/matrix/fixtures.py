@@ -47,7 +47,7 @@ def snapshot(place: Place) -> None:
     (mnt / "project").mkdir()
     for name in ("rbuild.yaml", "rbuild.lock"):
         shutil.copy(CHECKOUT / name, mnt / "project")
-    for name in ("Containerfiles", "stages"):
+    for name in ("Containerfiles", "policies", "stages"):
         shutil.copytree(CHECKOUT / name, mnt / "project" / name, symlinks=True, ignore=kept_out)
     # The checkout's owner may have had any umask.
     subprocess.run(
