@@ -8,6 +8,7 @@ import io
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ DIGEST = Digest.of(DATA)
 MANIFEST = b'{"schemaVersion":2}'
 
 
+SOON = replace(IMPATIENT, read=1)  # a registry in this very process is silent only if it is told to be
+
+
 def client(server: FakeRegistry, name: str = "team/app", env: dict[str, str] | None = None) -> Repository:
-    return Registry(server.host, env=env or {}, limits=IMPATIENT).repository(name)
+    return Registry(server.host, env=env or {}, limits=SOON).repository(name)
 
 
 def pushed(repository: Repository, data: bytes = DATA) -> int:
@@ -101,6 +105,21 @@ def test_a_manifest_that_is_not_the_digests() -> None:
         server.manifests["team/app", str(DIGEST)] = MANIFEST
         with pytest.raises(RbuildError, match=str(Digest.of(MANIFEST))):
             client(server).manifest(str(DIGEST))
+
+
+def test_a_digest_that_is_none_of_sha256() -> None:
+    def says_sha512(handler: Handler) -> bool:
+        handler.answer(200, Docker_Content_Digest=f"sha512:{'5' * 128}")
+        return True
+
+    with serving(FakeRegistry(Fault("HEAD", "manifests", says_sha512))) as server:
+        with pytest.raises(RbuildError) as caught:
+            client(server).has_manifest("latest")
+        (problem,) = caught.value.problems
+        assert problem.where is not None and problem.where.url == f"{server.host}/team/app"
+        assert problem.what.startswith("cannot look for a manifest: ")
+        assert "its Docker-Content-Digest is not a sha256 digest: 'sha512:5" in problem.what
+        assert problem.hint is not None
 
 
 def test_an_answer_without_end() -> None:

@@ -152,7 +152,7 @@ class Repository:
             return None
         said = answer.headers.get("Docker-Content-Digest")
         if said is not None:
-            return Digest.parse(said)
+            return self._digest("look for a manifest", said)
         found = self.manifest(reference)
         return found.digest if found else None
 
@@ -332,6 +332,16 @@ class Repository:
             return path
         return f"{self._transport.base}/v2/{self.name}/{path}"
 
+    def _digest(self, step: str, said: str) -> Digest:
+        """What a Docker-Content-Digest says."""
+        try:
+            return Digest.parse(said)
+        except RbuildError as error:
+            (problem,) = error.problems
+            raise self.failed(
+                step, f"its Docker-Content-Digest is {problem.what}", hint=_SHA256_ALONE
+            ) from error
+
     def _json(self, answer: _Answer, step: str) -> dict[str, Any]:
         try:
             found = json.loads(answer.body)
@@ -342,6 +352,7 @@ class Repository:
         return found
 
 
+_SHA256_ALONE = "rbuild knows sha256 alone: push to a registry that answers with it"
 _LATER = "try again later: what has arrived is not sent again"
 _FULL = "the registry's disk is full: tell whoever runs it"
 _HINTS = {
