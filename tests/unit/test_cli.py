@@ -128,7 +128,7 @@ def test_help_of_a_command(rbuild: Rbuild, command: str, option: str) -> None:
     assert said.err == ""
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"shell", "schema"}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"shell"}))
 def test_every_command_has_json(rbuild: Rbuild, command: str) -> None:
     assert "--json" in rbuild(command, "--help").out
 
@@ -306,6 +306,7 @@ def test_schema(rbuild: Rbuild) -> None:
     said = rbuild("schema")
     assert said.code == 0
     assert json.loads(said.out) == json.loads(msgspec.json.encode(schema()))
+    assert rbuild("schema", "--json") == said
 
 
 def completed(rbuild: Rbuild, monkeypatch: pytest.MonkeyPatch, line: str) -> list[str]:

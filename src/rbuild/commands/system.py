@@ -38,8 +38,12 @@ def schema(
     policy: Annotated[
         bool, typer.Option("--policy", help="That of policies/*.yaml, with every rule.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the JSON Schema of rbuild.yaml, for editors."""
+    """Print the JSON Schema of rbuild.yaml, for editors.
+
+    It is JSON with --json and without.
+    """
     from rbuild.jsonout import print_json
 
     if policy:
