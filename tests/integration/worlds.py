@@ -151,11 +151,11 @@ class Layouts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._guard = FileLock(folder / "lock")
 
     def __getitem__(self, name: str) -> Path:
         layout = self._folder / name
-        with self._guard:
+        # One lock for each: who wants one base does not wait for another to be made.
+        with FileLock(self._folder / f"{name}.lock"):
             if not layout.exists():
                 self._make(name, layout)
         return layout
