@@ -8,6 +8,7 @@ import msgspec
 
 from rbuild.errors import RbuildError, Where
 from rbuild.graph import StageGraph
+from rbuild.image.form import Algorithm
 from rbuild.projectfile import Base, Exists, Kind, ProjectFile, PushFile, StageFile, default_containerfile
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
@@ -38,6 +39,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     push: PushFile = PushFile()
     trust: RelativePath | None = None
     sources: Literal["none", "pages", "all"] | None = None
+    compression: Algorithm = "zstd"
 
     def graph(self) -> StageGraph:
         """Which stage needs which."""
@@ -89,6 +91,7 @@ def project_of(file: ProjectFile) -> Project:
         push=file.push,
         trust=file.trust,
         sources=file.sources,
+        compression=file.compression,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from rbuild.image.form import Algorithm
 from rbuild.reference import Reference
 from rbuild.relativepath import RelativePath
 
@@ -286,6 +287,13 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     platform: Annotated[
         str, Meta(description="The platform that images are for: linux/amd64, linux/arm64, …")
     ] = DEFAULT_PLATFORM
+    compression: Annotated[
+        Algorithm,
+        Meta(
+            description="How the layers that rbuild writes are compressed: zstd, or gzip for what cannot "
+            "read zstd. Layers of a base that is an image stay as they are."
+        ),
+    ] = "zstd"
     bases: Annotated[
         dict[str, Base],
         Meta(

@@ -98,6 +98,8 @@ def stage_project(project: Project, lock: Lock) -> bytes:
         "platform": project.platform,
         "stages": {name: defined},
     }
+    if project.compression != "zstd":
+        written["compression"] = project.compression
     if lock.bases:
         written["bases"] = {key: _definition(project, key, base) for key, base in lock.bases.items()}
     return "\n".join([*yaml_lines(written), ""]).encode()

@@ -19,7 +19,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 import zstandard
-from worlds import Layouts, World, make_world, project_file, remove_world
+from worlds import Layouts, World, lock_with_codec, make_world, project_file, remove_world
+
+from rbuild.image.codec import DEFAULT
 
 CONTAINERFILES = {
     "steady": """\
@@ -180,10 +182,14 @@ def test_a_lock_that_does_not_fit(copy: World) -> None:
 # Same content
 
 
-def repacked(world: World, stage: str) -> None:
-    """Lock an image of the same files in layers that another compressor wrote, as a newer libzstd would."""
+OTHER_CODEC = "zstd:3:1.4.9"
+
+
+def repacked(world: World, stage: str) -> str:
+    """Lock an image of the same files as an rbuild with another libzstd does; gives the last layer's blob."""
     blobs = world.store / "blobs" / "sha256"
-    image = world.lock["stages"][stage]["image"]
+    lock = world.lock
+    image = lock["stages"][stage]["image"]
     manifest = json.loads((blobs / image["manifest"].removeprefix("sha256:")).read_bytes())
     own = image["layers"][-1]
     plain = zstandard.decompress((blobs / own["blob"].removeprefix("sha256:")).read_bytes(), 1 << 26)
@@ -196,20 +202,44 @@ def repacked(world: World, stage: str) -> None:
 
     own |= {"blob": put(packed), "size": len(packed)}
     manifest["layers"][-1] |= {"digest": own["blob"], "size": own["size"]}
-    edit_lock(world, stage, manifest=put(json.dumps(manifest).encode()), layers=image["layers"])
+    image["manifest"] = put(json.dumps(manifest).encode())
+    lock_with_codec(world, lock, stage, OTHER_CODEC)
+    return str(own["blob"])
 
 
 def test_same_content(copy: World) -> None:
-    repacked(copy, "steady")
+    blob = repacked(copy, "steady")
+    lock = (copy.project / "rbuild.lock").read_bytes()
+    assert copy.ok("status", "steady").stdout == "steady  up to date\n"
     done = copy.rbuild("verify", "steady", "--quiet")
     assert done.returncode == 1, done.stderr
     assert re.fullmatch(
-        r"steady  same content  locked sha256:\w+, built sha256:\w+  differs in: compression of layer 3\n",
+        r"steady  same content  locked sha256:\w+, built sha256:\w+  differs in: compression of layer 3\n"
+        r"note: stage steady: it is locked with the codec zstd:3:1\.4\.9, and this rbuild has libzstd .*\n",
         done.stdout,
     )
     accepted = copy.rbuild("verify", "steady", "--accept", "same-content", "--output-format", "github")
     assert accepted.returncode == 0, accepted.stderr
     assert accepted.stdout.startswith("::notice title=steady%3A same content::")
+
+    # What is there stays as it is; what has to be made again does not get another digest unasked.
+    (result,) = copy.json("build", "--locked", "--no-load", "steady")
+    assert result["outcome"] == "up to date"
+    (copy.store / "blobs" / "sha256" / blob.removeprefix("sha256:")).unlink()
+    gone = copy.rbuild("build", "steady")
+    assert gone.returncode == 1, gone.stdout + gone.stderr
+    said = re.sub(r"\s+", " ", gone.stderr)
+    assert f"it is locked with the codec {OTHER_CODEC}, and this rbuild has libzstd" in said
+    assert "the content is what is locked, and its layers are compressed otherwise" in said
+    assert "rbuild lock --upgrade steady accepts a new image" in said
+    assert (copy.project / "rbuild.lock").read_bytes() == lock
+
+    # What changed anyway is locked with the library that wrote it.
+    copy.write({"context/c.txt": "changed\n"})
+    copy.ok("build", "steady")
+    assert copy.lock["stages"]["steady"]["codec"] == str(DEFAULT)
+    assert copy.ok("status", "steady").stdout == "steady  up to date\n"
+    assert copy.json("verify", "steady")[0]["verdict"] == "identical"
 
 
 def test_different_without_the_locked_image(copy: World) -> None:

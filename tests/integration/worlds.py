@@ -21,7 +21,10 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from rbuild.digest import Digest
 from rbuild.podman import Podman
+from rbuild.verbs.assessment import assess
+from rbuild.verbs.workspace import open_workspace, read_lock
 
 RBUILD = (sys.executable, "-m", "rbuild")
 # Root file systems that scenarios start from, by the Debian packages in them.
@@ -199,3 +202,19 @@ def project_file(bases: Mapping[str, Any], stages: Mapping[str, Any], *, name: s
         {"project": name, "bases": dict(bases), "stages": dict(stages)}, sort_keys=False
     )
     return text
+
+
+def lock_with_codec(world: World, lock: dict[str, Any], stage: str, codec: str) -> None:
+    """Write `lock` as if a stage had been locked with another codec: its input digest fits."""
+    workspace = open_workspace(world.project, world.env)
+    now = assess(workspace, read_lock(workspace), [stage])[stage]
+    assert now.locked is not None
+    inputs = now.source.inputs(
+        workspace.project.platform,
+        {key: Digest.parse(lock["bases"][key]["digest"]) for key in now.source.bases},
+        epoch=now.locked.epoch,
+        form=now.locked.form,
+        codec=codec,
+    )
+    lock["stages"][stage] |= {"codec": codec, "input": str(inputs.digest(now.locked.recording))}
+    (world.project / "rbuild.lock").write_text(yaml.safe_dump(lock))

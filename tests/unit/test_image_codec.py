@@ -14,7 +14,8 @@ import zstandard
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
 from rbuild.image import codec
-from rbuild.image.codec import DEFAULT, Codec, decompressed
+from rbuild.image.codec import DEFAULT, Codec, codec_text, decompressed
+from rbuild.image.form import Algorithm
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -48,9 +49,31 @@ def test_refuses_what_is_no_codec(text: str) -> None:
         Codec.parse(text)
 
 
-def test_refuses_another_version_of_the_library() -> None:
-    with pytest.raises(RbuildError, match=r"needs libzstd 1\.4\.0"):
-        Codec.parse("zstd:3:1.4.0")
+def test_another_version_of_the_library_is_known_for_what_it_is() -> None:
+    assert Codec.parse("zstd:3:1.4.0") == DEFAULT
+    assert not Codec.is_ours("zstd:3:1.4.0")
+    assert Codec.is_ours(str(DEFAULT))
+    assert Codec.is_ours("gzip:9")
+    with pytest.raises(RbuildError, match="not a codec"):
+        Codec.is_ours("zstd:3")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "locked", "text"),
+    [
+        ("zstd", "", str(DEFAULT)),
+        ("gzip", "", "gzip:6"),
+        ("zstd", "zstd:5:1.4.0", "zstd:5:1.4.0"),
+        ("gzip", "gzip:9", "gzip:9"),
+        ("gzip", "zstd:5:1.4.0", "gzip:6"),
+        ("zstd", "gzip:9", str(DEFAULT)),
+        ("zstd", "zstd:3", str(DEFAULT)),
+    ],
+)
+def test_what_is_locked_keeps_its_codec_until_another_algorithm_is_asked_for(
+    algorithm: Algorithm, locked: str, text: str
+) -> None:
+    assert codec_text(algorithm, locked) == text
 
 
 def test_bytes_do_not_depend_on_workers_or_the_size_of_writes() -> None:

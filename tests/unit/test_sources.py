@@ -148,6 +148,8 @@ def test_the_part_of_one_stage() -> None:
         if not base.oci:
             assert base == project.base(key)
     assert stage_project(project, own) == text
+    packed = load_project(PROJECT + b"compression: gzip\n", exists=_exists)
+    assert load_project(stage_project(packed, own), exists=_exists).compression == "gzip"
 
 
 def _exists(path: str) -> object:

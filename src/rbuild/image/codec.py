@@ -1,6 +1,7 @@
 """How layers are compressed, and how layers of others are read.
 
 The codec is part of the canonical form: another library version may write other bytes for the same input.
+What is in the layers does not depend on it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import hashlib
 import io
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import zstandard
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError
+from rbuild.image.form import Algorithm
 from rbuild.image.zstdframe import ZstdFrame
 
 if TYPE_CHECKING:
@@ -47,23 +50,31 @@ MEDIA_TYPES = {
 class Codec:
     """How a layer is compressed; as text, in the lock: `zstd:3:1.5.7` (level, library), `gzip:6` (level)."""
 
-    algorithm: Literal["zstd", "gzip"]
+    algorithm: Algorithm
     level: int
 
     @classmethod
     def parse(cls, text: str) -> Codec:
-        """Read a codec's text; raises RbuildError for an unknown one, and for another library version."""
+        """Read a codec's text, of whatever version of libzstd. Raises RbuildError for an unknown one.
+
+        It writes with the version that there is here, which another version's bytes may differ from.
+        """
         match = _TEXT.match(text)
         if match is None:
             raise RbuildError(f"not a codec: {text[:80]!r}", hint=f"write {DEFAULT} or gzip:6")
         if match["gzip"]:
             return cls("gzip", int(match["gzip"]))
-        if match["version"] != _ZSTD_VERSION:
-            raise RbuildError(
-                f"the codec {text} needs libzstd {match['version']}, and this rbuild has {_ZSTD_VERSION}",
-                hint="install the rbuild that wrote the lock, or run `rbuild lock --upgrade` to move on",
-            )
         return cls("zstd", int(match["zstd"]))
+
+    @classmethod
+    def is_ours(cls, text: str) -> bool:
+        """Whether a codec's text names the library that there is. Raises RbuildError for an unknown one."""
+        return str(cls.parse(text)) == text
+
+    @property
+    def library(self) -> str:
+        """What compresses here, for a message."""
+        return f"libzstd {_ZSTD_VERSION}" if self.algorithm == "zstd" else f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
     @property
     def media_type(self) -> str:
@@ -92,6 +103,18 @@ class Codec:
 
 
 DEFAULT = Codec("zstd", 3)
+_NEWEST: Mapping[Algorithm, Codec] = {"zstd": DEFAULT, "gzip": Codec("gzip", 6)}
+
+
+def codec_text(algorithm: Algorithm, locked: str = "") -> str:
+    """The text of the codec for a layer: the locked one, as long as it is of that algorithm, else the newest.
+
+    So an image that is locked keeps its codec, whatever library there is now.
+    """
+    match = _TEXT.match(locked)
+    if match and algorithm == ("gzip" if match["gzip"] else "zstd"):
+        return locked
+    return str(_NEWEST[algorithm])
 
 
 class _Compressor(Protocol):

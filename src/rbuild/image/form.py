@@ -7,7 +7,12 @@ a newer rbuild writes otherwise does not make an older lock wrong.
 2. Bytecode that checks its source's hash checks its mtime instead, and imports faster for it.
 """
 
+from typing import Literal
+
 NEWEST = 2
+
+Algorithm = Literal["zstd", "gzip"]
+"""How the layers that rbuild writes can be compressed."""
 
 NORMALISERS = (
     "bytecode",

@@ -48,7 +48,9 @@ def _assess(workspace: Workspace, lock: Lock | None, source: Source) -> Assessme
             digests[key] = pinned.digest
     if redefined:
         return Assessment(source=source, locked=locked, changes=tuple(redefined))
-    inputs = source.inputs(workspace.project.platform, digests, epoch=locked.epoch, form=locked.form)
+    inputs = source.inputs(
+        workspace.project.platform, digests, epoch=locked.epoch, form=locked.form, codec=locked.codec
+    )
     return Assessment(source=source, locked=locked, changes=changes(inputs, locked, lock))
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from rbuild.debian.archives import archives
 from rbuild.debian.bootstrap import build_root
@@ -11,7 +14,7 @@ from rbuild.debian.resolve import resolve
 from rbuild.digest import Digest
 from rbuild.errors import Exit, RbuildError, Where, at
 from rbuild.events import Emit, Note, Output, Progress
-from rbuild.image.codec import DEFAULT
+from rbuild.image.codec import Codec, codec_text
 from rbuild.image.config import read_config
 from rbuild.image.form import NEWEST
 from rbuild.image.manifest import read_manifest
@@ -39,6 +42,7 @@ class Bases:
         self._offline = offline
         self._epoch = epoch
         self._admission = Admission(workspace, offline=offline)
+        self._packed_otherwise: dict[Digest, Digest] = {}  # what is locked, and as what it came out here
 
     def close(self) -> None:
         """End every wait for a registry's signatures."""
@@ -62,11 +66,26 @@ class Bases:
         self._emit(Note(text=f"fetching {key}"))
         return BaseLock(digest=self._fetch_image(definition.image), image=str(definition.image))
 
-    def ready(self, key: str, lock: BaseLock) -> ReadyBase:
-        """Have every blob of a locked base in the store. Raises RbuildError when one cannot be had."""
+    def repacked(self, key: str, lock: BaseLock) -> BaseLock:
+        """A base of packages, of the same ones, compressed as the project asks for now; others stay."""
+        if lock.debian is None:
+            return lock
+        codec = codec_text(self._workspace.project.compression, lock.debian.codec)
+        if codec == lock.debian.codec:
+            return lock
+        pinned = msgspec.structs.replace(lock.debian, codec=codec)
+        return msgspec.structs.replace(lock, digest=self._build_debian(key, pinned), debian=pinned)
+
+    def ready(self, key: str, lock: BaseLock, *, packed_otherwise: bool) -> ReadyBase:
+        """Have every blob of a locked base in the store. Raises RbuildError when one cannot be had.
+
+        With `packed_otherwise`, a base of packages that another version of the compressor packed may come out
+        with another blob: then it goes by the locked digest, and its layer is what came out.
+        """
         store = self._workspace.store
         try:
-            held = self._stored(key, lock.digest)
+            held = self._stored(key, self._packed_otherwise.get(lock.digest, lock.digest))
+            held = replace(held, digest=lock.digest)
             if lock.image is None or self._admission.admit_base(
                 _pinned(Reference.parse(lock.image), lock.digest)
             ):
@@ -88,12 +107,11 @@ class Bases:
             self._emit(Note(text=f"fetching {key}"))
             found = self._fetch_image(Reference.parse(lock.image).at(lock.digest))
         if found != lock.digest:
-            raise RbuildError(
-                f"the base {key} comes out as {found}, and the lock has another digest",
-                where=Where(file="rbuild.lock", key=f"bases.{key}", digest=str(lock.digest)),
-                hint="rbuild lock --upgrade pins it as it is now",
-                exit_code=Exit.FINDING,
-            )
+            codec = lock.debian.codec if lock.debian and not Codec.is_ours(lock.debian.codec) else None
+            if codec is None or not packed_otherwise:
+                raise _other_base(key, lock.digest, found, codec)
+            self._packed_otherwise[lock.digest] = found
+            return replace(self._stored(key, found), digest=lock.digest)
         assert store.has(found)
         return self._stored(key, found)
 
@@ -154,7 +172,7 @@ class Bases:
             components=asked.components,
             wanted=asked.packages,
             form=NEWEST,
-            codec=str(DEFAULT),
+            codec=codec_text(workspace.project.compression),
             epoch=self._epoch,
             packages=tuple(
                 DebianPackage(
@@ -232,6 +250,21 @@ class Bases:
             store.discard(package.sha256)
             return False
         return True
+
+
+def _other_base(key: str, locked: Digest, found: Digest, codec: str | None) -> RbuildError:
+    """`codec` is that of the lock, where another library is here."""
+    because = (
+        f": it is locked with the codec {codec}, and this rbuild has {Codec.parse(codec).library}"
+        if codec
+        else ""
+    )
+    return RbuildError(
+        f"the base {key} comes out as {found}, and the lock has another digest{because}",
+        where=Where(file="rbuild.lock", key=f"bases.{key}", digest=str(locked)),
+        hint="rbuild lock --upgrade pins it as it is now",
+        exit_code=Exit.FINDING,
+    )
 
 
 def _pinned(reference: Reference, digest: Digest) -> Reference:

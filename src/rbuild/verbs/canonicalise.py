@@ -174,7 +174,7 @@ class _Layers:
     def _key(self, raw: Digest) -> str:
         """A canonical layer is a function of these."""
         made = self._inputs
-        parts = [str(made.form), str(made.epoch), made.codec, *made.normalisers, str(raw)]
+        parts = [str(made.form), str(made.epoch), str(self._codec), *made.normalisers, str(raw)]
         for diff_id, raw_mtimes in self._below:
             times = Digest.of(msgspec.msgpack.encode(sorted(raw_mtimes.items())))
             parts += [str(diff_id), str(times)]

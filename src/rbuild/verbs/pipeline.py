@@ -14,8 +14,10 @@ from urllib.request import getproxies_environment
 
 import msgspec
 
+from rbuild.compare.model import Verdict
 from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, StageDone, StageStarted
+from rbuild.image.codec import Codec, codec_text
 from rbuild.image.form import NEWEST
 from rbuild.lock import BaseLock, ImageLock, Lock, StageLock
 from rbuild.origins import forget_origin
@@ -38,6 +40,7 @@ from rbuild.verbs.layercache import LayerCache
 from rbuild.verbs.loading import load_locked, name_locked
 from rbuild.verbs.stagebuild import Job, Network, build_stage
 from rbuild.verbs.substitute import HURRIED, Substitutes
+from rbuild.verbs.verify import compare
 from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
 
 ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on this host's loopback
@@ -169,7 +172,8 @@ class Pipeline:
         started = time.monotonic()
         self._emit(StageStarted(stage=name, why="rebuilding from nothing"))
         try:
-            image: ImageLock | RbuildError = self._build(assessed, site, assessed.locked, cached=False).image
+            built = self._build(assessed, site, assessed.locked, cached=False, to_compare=True)
+            image: ImageLock | RbuildError = built.image
         except RbuildError as error:
             image = error
         seconds = time.monotonic() - started
@@ -229,6 +233,8 @@ class Pipeline:
             why = why or ("its recording is made anew" if upgrade else "its image is not in the store")
             self._emit(StageStarted(stage=name, why=why))
             known = None if upgrade else locked
+            if known:
+                self._tell_of_another_codec(assessed, known)
             if self._gate:
                 self._gate.files(assessed.source)
             built = self._build(assessed, self._site, known, cached=not upgrade)
@@ -269,18 +275,34 @@ class Pipeline:
             self._emit(Note(stage=name, text=str(problem), level="warning"))
         return found.fetched.registry if found.fetched else None
 
+    def _tell_of_another_codec(self, assessed: Assessment, locked: StageLock) -> None:
+        source = assessed.source
+        kept = codec_text(source.compression, locked.codec)
+        if Codec.is_ours(kept):
+            return
+        what = f"it is locked with the codec {kept}, and this rbuild has {Codec.parse(kept).library}"
+        then = "what changed is locked with that" if assessed.changes else "its digest may come out otherwise"
+        self._emit(Note(stage=source.stage.name, text=f"{what}: {then}", level="warning"))
+
     def _build(
-        self, assessed: Assessment, site: Site, locked: StageLock | None, *, cached: bool
+        self,
+        assessed: Assessment,
+        site: Site,
+        locked: StageLock | None,
+        *,
+        cached: bool,
+        to_compare: bool = False,
     ) -> StageLock:
         workspace, source = self._workspace, assessed.source
-        bases = {key: self._base(key) for key in source.bases}
+        bases = {key: self._base(key, to_compare=to_compare) for key in source.bases}
         inputs = source.inputs(
             workspace.project.platform,
             {key: base.digest for key, base in bases.items()},
             epoch=locked.epoch if locked else self._options.epoch,
             form=locked.form if locked else NEWEST,
+            codec=locked.codec if locked else "",
         )
-        return build_stage(
+        built = build_stage(
             Job(
                 workspace=dataclasses.replace(workspace, store=site.store),
                 source=source,
@@ -297,16 +319,21 @@ class Pipeline:
                 emit=self._emit,
             )
         )
+        if locked and built.input == locked.input:
+            return built
+        # What is locked anew names the library that compressed it.
+        own = dataclasses.replace(inputs, codec=str(Codec.parse(inputs.codec)))
+        return msgspec.structs.replace(built, codec=own.codec, input=own.digest(built.recording))
 
-    def _base(self, key: str) -> ReadyBase:
+    def _base(self, key: str, *, to_compare: bool) -> ReadyBase:
         with self._pinning:
             if key not in self._pinned:
                 known = self._lock.bases.get(key)
                 definition = self._workspace.project.base(Reference.parse(key))
                 if known is None or not fits(definition, known) or self._is_upgraded(key):
                     known = self._bases.lock(key)
-                self._pinned[key] = known
-            return self._bases.ready(key, self._pinned[key])
+                self._pinned[key] = self._bases.repacked(key, known)
+            return self._bases.ready(key, self._pinned[key], packed_otherwise=to_compare)
 
     def _is_upgraded(self, key: str) -> bool:
         """A base is pinned anew if every stage that starts from it is recorded anew."""
@@ -351,9 +378,20 @@ def _used(bases: Mapping[str, BaseLock], stages: Iterable[StageLock]) -> dict[st
 
 
 def _not_reproducible(name: str, locked: StageLock, built: StageLock) -> RbuildError:
+    where = Where(file=LOCK_FILE, key=f"stages.{name}.image.manifest", digest=str(locked.image.manifest))
+    if compare(locked.image, built.image) is Verdict.SAME_CONTENT:
+        library = Codec.parse(locked.codec).library
+        return RbuildError(
+            f"stage {name} came out as {built.image.manifest}: the content is what is locked, and its layers "
+            f"are compressed otherwise (locked with {locked.codec}, built with {library})",
+            where=where,
+            hint="install the rbuild that wrote the lock, or fetch the image where it was pushed: "
+            f"rbuild pull {name}; rbuild lock --upgrade {name} accepts a new image",
+            exit_code=Exit.FINDING,
+        )
     return RbuildError(
         f"stage {name} came out as {built.image.manifest}, though nothing that goes into it changed",
-        where=Where(file=LOCK_FILE, key=f"stages.{name}.image.manifest", digest=str(locked.image.manifest)),
+        where=where,
         hint=f"rbuild verify {name} shows what differs; rbuild lock --upgrade {name} accepts a new image",
         exit_code=Exit.FINDING,
     )

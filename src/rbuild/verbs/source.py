@@ -12,8 +12,8 @@ from rbuild.containerfile.parse import parse
 from rbuild.context import Context, ignore_rules, scan
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
-from rbuild.image.codec import DEFAULT
-from rbuild.image.form import NORMALISERS
+from rbuild.image.codec import codec_text
+from rbuild.image.form import NORMALISERS, Algorithm
 from rbuild.plan import Inputs
 from rbuild.project import PROJECT_FILE, Stage, locate
 from rbuild.reference import Reference
@@ -31,6 +31,7 @@ class Source:
     uses: Mapping[ImageUse, str]
     context: Context
     normalisers: tuple[str, ...]
+    compression: Algorithm
     checksums: Mapping[str, Digest]  # of the content of URLs, as `ADD --checksum` has them
 
     @property
@@ -38,7 +39,9 @@ class Source:
         """The keys of the bases, each once."""
         return tuple(sorted(set(self.uses.values())))
 
-    def inputs(self, platform: str, bases: Mapping[str, Digest], *, epoch: int, form: int) -> Inputs:
+    def inputs(
+        self, platform: str, bases: Mapping[str, Digest], *, epoch: int, form: int, codec: str = ""
+    ) -> Inputs:
         """What the image is a function of, given the digests of its bases, and what a lock keeps."""
         return Inputs(
             containerfile=self.digest,
@@ -50,7 +53,7 @@ class Source:
             epoch=epoch,
             normalisers=self.normalisers,
             checksums=self.checksums,
-            codec=str(DEFAULT),
+            codec=codec_text(self.compression, codec),
             form=form,
         )
 
@@ -126,6 +129,7 @@ def _read(workspace: Workspace, stage: Stage) -> Source:
         context=context,
         checksums=checked,
         normalisers=tuple(name for name in NORMALISERS if stage.normalisers.get(name, True)),
+        compression=workspace.project.compression,
     )
 
 

@@ -14,6 +14,7 @@ from rbuild.compare.model import Comparison, Verdict
 from rbuild.digest import Digest
 from rbuild.errors import Problem, RbuildError, Where
 from rbuild.events import Emit
+from rbuild.image.codec import Codec, codec_text
 from rbuild.lock import ImageLock, Lock
 from rbuild.reference import Reference
 from rbuild.store import MissingBlob, Store
@@ -43,8 +44,9 @@ class Verification:
     """A stage held against the lock, `seconds` the time that its build took.
 
     `differs` names parts, and `comparison` holds the locked image against the built one; without it, `note`
-    says why there is none. `problems` say why nobody can tell. `trials` are of varied builds. `kept` is what
-    the store keeps of it, `attested` where it was published.
+    says why there is none: for the same content, which compressors wrote it. `problems` say why nobody can
+    tell. `trials` are of varied builds. `kept` is what the store keeps of it, `attested` where it was
+    published.
     """
 
     stage: str
@@ -85,8 +87,8 @@ def verify(
 
     With `varied`, those that could be built are built again under one changed condition after the other.
     Nothing is recorded: an address that is not locked fails the stage. The user's images are not touched, and
-    nothing stays in the store but what was locked and had to be fetched, and a note on what was verified at
-    the time `now`.
+    nothing stays in the store but what was locked and had to be fetched or made, and a note on what was
+    verified at the time `now`.
     """
     lock = read_lock(workspace)
     assessed = assess(workspace, lock, stages)
@@ -204,6 +206,10 @@ def _compared(
             note = "the locked image is not in the store, so nobody can say what differs inside of its layers"
         except RbuildError as error:
             note = f"the images could not be compared: {error}"
+    elif verdict is Verdict.SAME_CONTENT:
+        assert assessed.locked is not None
+        codec = codec_text(assessed.source.compression, assessed.locked.codec)
+        note = f"it is locked with the codec {codec}, and this rbuild has {Codec.parse(codec).library}"
     return Verification(
         stage=name,
         verdict=verdict,
