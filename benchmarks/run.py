@@ -32,6 +32,22 @@ from rbuild import __version__
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 WARM_IMPORTS = 5
+NAMES = (
+    "nothing",
+    "scratch",
+    "verify",
+    "imports",
+    "canonical",
+    "compare",
+    "policies",
+    "recorder",
+    "push",
+)
+HEADER = """\
+# Measured
+
+Written by `make bench` (`.venv/bin/python benchmarks/run.py`); with `--only NAME…` some sections are measured
+anew. Both sides run in one go on the same inputs and take turns; figures are medians."""
 
 
 @dataclass(frozen=True)
@@ -382,43 +398,26 @@ def host(folder: Path) -> list[str]:
     ]
 
 
-def report(measured: Sequence[Measured], about: Sequence[str]) -> str:
-    notes = [line for one in measured for line in (*one.notes, "")]
-    return "\n".join(
-        [
-            "# Measured",
-            "",
-            "Written by `make bench` (`.venv/bin/python benchmarks/run.py`). Both sides run in one go on the",
-            "same inputs and take turns; figures are medians.",
-            "",
-            *about,
-            "",
-            "| what; against | ours | peer | ratio | bound | met |",
-            "|---|---|---|---|---|---|",
-            *(str(row) for one in measured for row in one.rows),
-            "",
-            *notes,
-        ]
-    )
+def section(name: str, measured: Measured, about: Sequence[str]) -> str:
+    """What there is to say of one measurement, in Markdown."""
+    head = "| what; against | ours | peer | ratio | bound | met |\n|---|---|---|---|---|---|"
+    rows = "\n".join(map(str, measured.rows))
+    return "\n\n".join([f"## {name}", "\n".join(about), f"{head}\n{rows}", "\n".join(measured.notes)])
+
+
+def written(before: str, sections: Mapping[str, str]) -> str:
+    """The page, with these sections in place of those that it had."""
+    kept = {found.split()[1]: found.strip() for found in re.split(r"^(?=## )", before, flags=re.M)[1:]}
+    kept |= sections
+    return "\n\n".join([HEADER, *(kept[name] for name in NAMES if name in kept)]) + "\n"
 
 
 def main() -> None:
-    names = (
-        "nothing",
-        "scratch",
-        "verify",
-        "imports",
-        "canonical",
-        "compare",
-        "policies",
-        "recorder",
-        "push",
-    )
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", nargs="+", choices=names, help="some measurements, printed and not written to RESULTS.md"
+        "--only", nargs="+", choices=NAMES, help="some measurements; RESULTS.md keeps the others"
     )
     parser.add_argument("--rounds", type=int, help="instead of each measurement's own number")
     args = parser.parse_args()
@@ -427,21 +426,20 @@ def main() -> None:
     # Whoever stops it leaves nothing behind: the folder of both sides is removed on the way out.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(f"stopped by {signal.Signals(number).name}"))
-    began, load = datetime.datetime.now(datetime.UTC), os.getloadavg()[2]
+    met = True
     with scratch() as folder:
-        about = host(folder)
+        tools = host(folder)
         benchmarks = Benchmarks(folder, args.rounds)
-        measured = [getattr(benchmarks, name)() for name in args.only or names]
-    minutes = (datetime.datetime.now(datetime.UTC) - began).total_seconds() / 60
-    about.append(
-        f"- {began:%Y-%m-%d %H:%M} UTC, {minutes:.0f} minutes; load average of the 15 minutes before it: "
-        f"{load:.1f}"
-    )
-    text = report(measured, about)
-    if not args.only:
-        RESULTS.write_text(text)
-    print(text)
-    sys.exit(0 if all(row.met for one in measured for row in one.rows) else 1)
+        for name in args.only or NAMES:
+            began, load = datetime.datetime.now(datetime.UTC), os.getloadavg()[0]
+            measured: Measured = getattr(benchmarks, name)()
+            when = f"- {began:%Y-%m-%d %H:%M} UTC; load average of the minute before it: {load:.1f}"
+            text = section(name, measured, [*tools, when])
+            before = RESULTS.read_text() if RESULTS.exists() else ""
+            RESULTS.write_text(written(before, {name: text}))  # whoever stops it keeps what is there
+            print(text, end="\n\n", flush=True)
+            met = met and all(row.met for row in measured.rows)
+    sys.exit(0 if met else 1)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rbuild.verbs.build import StageResult
     from rbuild.verbs.deep import DeepFindings
     from rbuild.verbs.doctor import Check
+    from rbuild.verbs.errand import Delivery
     from rbuild.verbs.images import Image
     from rbuild.verbs.keygen import KeyPair
     from rbuild.verbs.pull import Pulled
-    from rbuild.verbs.push import Delivery
     from rbuild.verbs.run import StageRun
     from rbuild.verbs.sbom import Summary
     from rbuild.verbs.status import StagePlan, Status

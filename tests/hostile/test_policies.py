@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 import seeds
 from hypothesis import given, settings
@@ -11,6 +15,8 @@ from targets import TARGETS, accept
 from rbuild.errors import Problem, RbuildError
 from rbuild.policy.expression import compile_own
 from rbuild.policy.policyfile import read_policy
+from rbuild.verbs.check import check
+from rbuild.verbs.workspace import open_workspace
 
 HEAD = "name: p\ndescription: d\n"
 OWN = "  r{}: {{expression: 'true', message: m, hint: h}}\n"
@@ -117,3 +123,16 @@ def test_a_policy_with_bytes_changed_is_a_policy_or_an_error(seed: bytes, data: 
 @pytest.mark.parametrize("seed", seeds.policies())
 def test_the_seeds_are_in_order(seed: bytes) -> None:
     TARGETS["policy"].run(seed)
+
+
+def test_a_run_full_of_findings_is_cut_short(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "rbuild.yaml").write_text("project: demo\nstages: {app: {containerfile: Containerfile}}\n")
+    (project / "Containerfile").write_text("FROM a:1\nRUN " + "sudo x; \\\n" * 20_000 + " true\n")
+    env = {"PATH": os.defpath, "HOME": str(tmp_path), "RBUILD_STORE": str(tmp_path / "store")}
+    workspace = open_workspace(project, env)
+    found = check(workspace, ("app",), now=datetime(2026, 11, 25, tzinfo=UTC), emit=lambda _: None).findings
+    sudo = [one.message for one in found if one.rule == "RB205"]
+    assert len(sudo) == 501
+    assert "19500 more findings of this rule are left out" in sudo

@@ -161,6 +161,22 @@ def test_an_instruction_that_it_cannot_read_hides_no_other(world: World) -> None
     assert {("DL1000", 2), ("DL3004", 3), ("DL3020", 5)} <= found
 
 
+def test_what_it_cannot_read_is_told(world: World) -> None:
+    """By DL1000 where a policy asks for it; else as not checked, which a policy may not stand."""
+    text = "FROM a:1\nEXPOSE x\nRUN true\nUSER 1\n"
+    one = "name: p\ndescription: d\nrules: {DL3004: error}\n"
+    write(world, text, one)
+    (unchecked,) = check(world)["unchecked"]
+    assert unchecked["reason"] == "hadolint cannot read the instruction on line 2"
+    write(world, text, one + "hadolint: required\n")
+    checked = check(world, code=1)
+    assert [(finding["rule"], finding["level"]) for finding in checked["findings"]] == [("RB006", "error")]
+    # More of it than rbuild leaves out one by one:
+    write(world, "FROM a:1\n" + "EXPOSE x\n" * 9 + "RUN sudo true\nUSER 1\n", POLICY)
+    (unchecked,) = check(world)["unchecked"]
+    assert "DL3004" in unchecked["rules"]
+
+
 def test_a_letter_that_it_falls_over(world: World) -> None:
     write(world, "FROM a:1\nWORKDIR b\nADD a /b/\n")
     assert {("DL3000", "warning", 2), ("DL3020", "warning", 3)} <= found_in(check(world))

@@ -199,6 +199,62 @@ def test_a_policy_that_comes_later_holds_what_is_locked_from_being_run_pushed_an
     assert (world.project / "rbuild.lock").read_bytes() == locked
 
 
+def test_what_changed_since_it_was_locked_is_judged_as_it_was_locked(world: World, layouts: Layouts) -> None:
+    """The new Containerfile is another image's: only the lock and the layers are looked at."""
+    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    stage = {"containerfile": "Containerfile", "context": "context", "run": {"command": ["/bin/true"]}}
+    rules = "RB101: error, RB205: error, RB209: error, RB218: error"
+    world.write(
+        {
+            "rbuild.yaml": project_file(bases, {"app": stage}),
+            "Containerfile": "FROM localhost/base:1\nCOPY file.txt /\nUSER 1000\n",
+            "context/file.txt": "text\n",
+            "policies/p.yaml": f"name: p\ndescription: d\nrules: {{{rules}}}\n",
+        }
+    )
+    world.ok("all")
+    world.write({"Containerfile": "FROM registry.invalid/x:1\nRUN sudo x\nRUN y\nRUN z\nRUN a\n"})
+    done = world.rbuild("run")
+    assert done.returncode == 0, done.stderr
+    assert "changed since it was locked" in done.stderr
+    found = json.loads(world.rbuild("check", "--json").stdout)["findings"]
+    assert [(one["rule"], one["where"]["line"]) for one in found] == [
+        ("RB101", 1),
+        ("RB218", 1),
+        ("RB205", 2),
+    ]
+
+
+def test_what_is_locked_is_held_before_it_is_built_again(world: World) -> None:
+    users(world, policy=None)
+    world.ok("all")
+    world.forget_store()
+    world.podman("rmi", "--all", "--force")
+    never = "  never:\n    {when: lock, expression: lock.epoch.getFullYear() < 1970, message: m, hint: h}\n"
+    world.write({"policies/p.yaml": f"name: p\ndescription: d\nstages: [user]\nrules:\n{never}"})
+    done = world.rbuild("all")
+    assert done.returncode == 1
+    assert "[root] built" in done.stderr
+    assert "never: m" in done.stderr and "[user] step" not in done.stderr
+
+
+def test_a_containerfile_that_a_later_policy_refuses_is_not_pushed(world: World) -> None:
+    users(world, policy=None)
+    world.ok("all")
+    world.write({"policies/p.yaml": "name: p\ndescription: d\nrules: {RB218: error}\n"})
+    done = world.rbuild("push", "root", "--to", "localhost:1/team")
+    assert done.returncode == 1
+    assert "root:1: RB218 no-user" in done.stderr
+
+
+def test_a_waiver_that_is_too_long_lets_nothing_through(world: World, layouts: Layouts) -> None:
+    two_stages(world, layouts, policy=POLICY + WAIVED.replace("2026-06-30", "2099-06-30"))
+    done = world.rbuild("all")
+    assert done.returncode == 1
+    assert "RB001 waiver-too-long" in done.stderr and "RB102 moving-tag" in done.stderr
+    assert list(world.digests()) == ["good"]
+
+
 def test_where_an_image_may_go_is_a_rule_of_the_projects_own(world: World, folder: Path) -> None:
     users(world, policy=None)
     world.write(

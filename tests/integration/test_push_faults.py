@@ -21,8 +21,9 @@ from worlds import World, make_world, remove_world, temporary
 from rbuild.errors import RbuildError
 from rbuild.events import silent
 from rbuild.registry.patience import Limits
-from rbuild.verbs.push import Delivery, push
+from rbuild.verbs.errand import Delivery
 from rbuild.verbs.push import Request as PushRequest
+from rbuild.verbs.push import push
 from rbuild.verbs.workspace import open_workspace
 
 _OPENER = build_opener(ProxyHandler({}))

@@ -14,10 +14,8 @@ import test_policy_reproducible as reproducible
 import test_policy_supplychain as supplychain
 from policyfacts import NOW, Image, file_facts, found, lock_facts, stage_lock
 
-from rbuild.digest import Digest
-from rbuild.lock import BaseLock, Lock
 from rbuild.policy.catalogue import RULES
-from rbuild.policy.facts import LockFacts, PushFacts, Verified
+from rbuild.policy.facts import FileFacts, LockFacts, PushFacts, Verified
 from rbuild.policy.model import Moment
 from rbuild.policy.versions import Range
 from rbuild.recording import Recording
@@ -44,11 +42,8 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def based(locked: bool) -> LockFacts:
-    keys = tuple(FILES.uses.values())
-    bases = {key: BaseLock(digest=Digest.of(b""), image=f"{key}:1") for key in keys} if locked else {}
-    lock = Lock(version=1, project="demo", platform="linux/amd64", bases=bases)
-    return lock_facts(FILES, lock=lock, locked=stage_lock(bases=tuple(bases)))
+def based(locked: bool) -> FileFacts:
+    return replace(FILES, locked=frozenset(FILES.uses.values() if locked else ()))
 
 
 def verified(verdict: str) -> LockFacts:

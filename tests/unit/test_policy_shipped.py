@@ -11,6 +11,7 @@ import pytest
 from policyfacts import Image, file_facts
 
 from rbuild.policy.catalogue import RULES
+from rbuild.policy.foreign import HADOLINT
 from rbuild.policy.judge import asks
 from rbuild.policy.model import Level, Moment
 from rbuild.policy.policyfile import Policy, read_policy
@@ -34,7 +35,8 @@ def test_three_policies_come_with_rbuild() -> None:
 
 def test_every_rule_is_named_in_one_of_them_with_its_level() -> None:
     named = Counter(choice.pattern for policy in shipped() for choice in policy.choices)
-    assert dict(named) == {rule: 1 for rule in RULES if not rule.startswith("RB0")}
+    hadolint = dict.fromkeys(("DL3020", "DL4006"), 1)
+    assert dict(named) == hadolint | {rule: 1 for rule in RULES if not rule.startswith("RB0")}
     assert all(choice.level is not None for policy in shipped() for choice in policy.choices)
 
 
@@ -76,9 +78,9 @@ def found(containerfile: str, policies: list[Policy]) -> list[tuple[int | None, 
 
 
 def test_the_workshops_containerfile_as_a_reviewer_would_read_it() -> None:
-    """An untagged base, an unpinned `pip install -U`, no USER. That ADD is no COPY, hadolint says."""
+    """An untagged base, an unpinned `pip install -U`, no USER. What its ADD is, hadolint says."""
     text = (SCENARIOS / "workshop/Containerfile").read_text().replace("python:3.6", "python")
-    assert found(text, shipped()) == [(1, "RB102"), (2, "RB109")]
+    assert found(text, shipped()) == [(1, "RB102"), (1, "RB218"), (2, "RB109")]
     image = Image(text)
     assert [one.where.line for one in image.violations("RB201") if one.where] == [1]
 
@@ -86,9 +88,9 @@ def test_the_workshops_containerfile_as_a_reviewer_would_read_it() -> None:
 @pytest.mark.parametrize(
     ("scenario", "expected"),
     [
-        ("workshop", [(2, "RB109")]),
+        ("workshop", [(1, "RB218"), (2, "RB109")]),
         ("untagged", [(2, "RB102"), (8, "RB114")]),
-        ("add-url", [(2, "RB105"), (3, "RB105"), (4, "RB106"), (5, "RB106")]),
+        ("add-url", [(1, "RB218"), (2, "RB105"), (3, "RB105"), (4, "RB106"), (5, "RB106")]),
     ],
 )
 def test_what_is_found_in_the_scenarios(scenario: str, expected: list[tuple[int, str]]) -> None:
@@ -96,11 +98,12 @@ def test_what_is_found_in_the_scenarios(scenario: str, expected: list[tuple[int,
 
 
 def test_levels_of_the_shipped_policies_are_those_of_the_rules() -> None:
-    """But for what they are stricter in."""
-    stricter = {"RB116": Level.ERROR}
+    """But for these two."""
+    otherwise = {"RB116": Level.ERROR, "DL3020": Level.WARNING}
     for policy in shipped():
         for choice in policy.choices:
-            assert choice.level == stricter.get(choice.pattern, RULES[choice.pattern].level), choice.pattern
+            rule = RULES.get(choice.pattern) or HADOLINT[choice.pattern]
+            assert choice.level == otherwise.get(rule.id, rule.level), choice.pattern
 
 
 def test_a_new_project_with_these_policies_is_told_before_it_is_built(tmp_path: Path) -> None:
@@ -118,8 +121,10 @@ def test_a_new_project_with_these_policies_is_told_before_it_is_built(tmp_path: 
     said = [(one.where and str(one.where), one.rule, one.policy) for one in checked.findings]
     assert said == [
         ("Containerfile:1", "RB102", "policies/reproducible.yaml"),
+        ("Containerfile:1", "RB218", "policies/rootless.yaml"),
         *[("Containerfile:2", "RB109", "policies/reproducible.yaml")] * 4,
+        ("Containerfile:3", "DL3020", "policies/reproducible.yaml"),
     ]
     (unchecked,) = checked.unchecked
     assert unchecked.reason == "it is not locked yet"
-    assert {"RB101", "RB201", "RB303"} <= set(unchecked.rules)
+    assert {"RB201", "RB303"} <= set(unchecked.rules)

@@ -33,6 +33,7 @@ class FileFacts:
     reference to an image to the key of its base. `context` are the paths that COPY and ADD may read, in byte
     order; `ignore_file` is the .containerignore (or .dockerignore) that applies, None where there is none.
     `read` gives a file of the context, up to MAX_READ bytes; None: there is no such file, or it has more.
+    `locked` are the keys of the bases that the lock pins; None: a build is about to pin them, or nobody asks.
     `signed` says whether the trust policy asks for an image's signature; None: there is no such policy.
     `locate` tells where a key of rbuild.yaml is. `memo` is for what one rule works out of these facts and the
     next ones need again.
@@ -46,6 +47,7 @@ class FileFacts:
     context: tuple[str, ...]
     ignore_file: str | None
     read: Callable[[str], bytes | None]
+    locked: frozenset[str] | None = None
     signed: Callable[[Reference], bool] | None = field(default=None, repr=False, compare=False)
     locate: Callable[..., Where] = field(default=_in_project, repr=False, compare=False)
     memo: dict[str, object] = field(default_factory=dict, repr=False, compare=False)

@@ -12,7 +12,7 @@ from rbuild.policy.catalogue import RULES
 from rbuild.policy.foreign import HADOLINT, fix_of, name_of
 from rbuild.policy.meta import COMMENT_FORBIDDEN, ENDING, IDLE, TOO_LONG
 from rbuild.policy.model import Finding, Level, Moment, Violation, Waiver
-from rbuild.policy.policyfile import OwnRule, Policy
+from rbuild.policy.policyfile import LONGEST_WAIVER, OwnRule, Policy
 from rbuild.policy.rule import Rule, Settings
 from rbuild.policy.secrets import masked
 
@@ -131,6 +131,26 @@ def judge(
     return tuple(found.values())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What policies say of waivers of a rule: the most days of one, and whether a comment may be one."""
+
+    longest: int = LONGEST_WAIVER
+    comments: bool = True
+
+
+def terms(asked: Iterable[Ask]) -> dict[str, Terms]:
+    """The terms of each rule: the most days that a policy gives; comments if no policy refuses them."""
+    found: dict[str, Terms] = {}
+    for ask in asked:
+        known = found.get(ask.id, Terms(longest=0))
+        found[ask.id] = Terms(
+            longest=max(known.longest, ask.longest_waiver),
+            comments=known.comments and ask.policy.comment_waivers,
+        )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Excused:
     """Findings with their waivers, and what is to be said of the waivers themselves."""
@@ -144,15 +164,14 @@ def excuse(
     waivers: Iterable[tuple[Waiver, Policy | None]],
     *,
     today: date,
-    longest: Mapping[str, int],
-    comments: Mapping[str, bool],
+    asked: Mapping[str, Mapping[str, Terms]],
     examined: Mapping[str, frozenset[str]],
 ) -> Excused:
     """Hold waivers against findings.
 
-    `waivers` come with the policy that they stand in (None: a comment). `longest` are the most days that a
-    waiver of a rule may last, `comments` says of a rule whether comments may waive it, `examined` which rules
-    were examined for each stage: only of those can be said that a waiver excuses nothing.
+    `waivers` come with the policy that they stand in (None: a comment). `asked` are the rules that policies
+    ask about, for every stage of the project, `examined` those that were looked at: a waiver excuses nothing
+    only where all were that it names. `SC…` with a wildcard stands for rules that nobody can list.
     """
     listed = [(waiver, policy) for waiver, policy in waivers]
     used: set[int] = set()
@@ -161,53 +180,67 @@ def excuse(
     for finding in findings:
         excusing: Waiver | None = None
         ended: Waiver | None = None
+        allowed = asked.get(finding.stage, {}).get(finding.rule, Terms())
         for at, (waiver, policy) in enumerate(listed):
             if not waiver.covers(finding):
                 continue
             used.add(at)
-            if policy is None and not comments.get(finding.rule, True):
-                about.append(
-                    _about(COMMENT_FORBIDDEN, finding.stage, waiver, f"may not waive {finding.rule}")
-                )
+            if policy is None and not allowed.comments:
+                said = f"may not waive {finding.rule}"
+                about.append(_about(COMMENT_FORBIDDEN, finding.stage, waiver, said))
+            elif (waiver.expires - today).days > allowed.longest:
+                about.append(_too_long(waiver, policy, today, allowed.longest))
             elif waiver.expires < today:
                 ended = waiver
             elif excusing is None:
                 excusing = waiver
         judged.append(replace(finding, waiver=excusing, ended=ended if excusing is None else None))
     for at, (waiver, policy) in enumerate(listed):
-        about += _of_waiver(waiver, policy, at in used, today, longest, examined)
+        if at in used:
+            about += _ending(waiver, policy, today)
+        else:
+            about += _unused(waiver, policy, today, asked, examined)
     return Excused(tuple(judged), tuple(dict.fromkeys(about)))
 
 
-def _of_waiver(
+def _ending(waiver: Waiver, policy: Policy | None, today: date) -> Iterator[Finding]:
+    left = (waiver.expires - today).days
+    if 0 <= left <= _SOON.days:
+        when = "today" if left == 0 else f"in {left} day{'s'[: left != 1]}"
+        yield _about(ENDING, waiver.stage, waiver, f"ends {when}, on {waiver.expires}", policy)
+
+
+def _unused(
     waiver: Waiver,
     policy: Policy | None,
-    used: bool,
     today: date,
-    longest: Mapping[str, int],
+    asked: Mapping[str, Mapping[str, Terms]],
     examined: Mapping[str, frozenset[str]],
 ) -> Iterator[Finding]:
-    file = policy.file if policy else ""
-    stage = waiver.stage
-    most = longest.get(waiver.rule, min(longest.values(), default=90))
+    """What is to be said of a waiver that covers no finding."""
+    named = {
+        stage: {rule: one for rule, one in rules.items() if _names(waiver, rule)}
+        for stage, rules in asked.items()
+        if fnmatchcase(stage, waiver.stage)
+    }
+    most = max((one.longest for rules in named.values() for one in rules.values()), default=LONGEST_WAIVER)
+    if (waiver.expires - today).days > most:
+        yield _too_long(waiver, policy, today, most)
+    if all(rules.keys() <= examined.get(stage, frozenset()) for stage, rules in named.items()):
+        yield _about(IDLE, waiver.stage, waiver, "excuses nothing", policy)
+
+
+def _names(waiver: Waiver, rule: str) -> bool:
+    """Whether a waiver is about a rule, or about one of those that a pattern of ShellCheck's stands for."""
+    return fnmatchcase(rule, waiver.rule) or (rule.startswith("SC") and fnmatchcase(waiver.rule, rule))
+
+
+def _too_long(waiver: Waiver, policy: Policy | None, today: date, most: int) -> Finding:
     left = (waiver.expires - today).days
-    if left > most:
-        said = f"lasts {left} more days; {most} are the most"
-        yield replace(_about(TOO_LONG, stage, waiver, said), policy=file)
-    elif 0 <= left <= _SOON.days and used:
-        when = "today" if left == 0 else f"in {left} day{'s'[: left != 1]}"
-        yield replace(_about(ENDING, stage, waiver, f"ends {when}, on {waiver.expires}"), policy=file)
-    if not used and _was_examined(waiver, examined):
-        yield replace(_about(IDLE, stage, waiver, "excuses nothing"), policy=file)
+    return _about(TOO_LONG, waiver.stage, waiver, f"lasts {left} more days; {most} are the most", policy)
 
 
-def _was_examined(waiver: Waiver, examined: Mapping[str, frozenset[str]]) -> bool:
-    """Whether every stage, for which it could excuse something, was examined by a rule that it names."""
-    mine = [rules for stage, rules in examined.items() if fnmatchcase(stage, waiver.stage)]
-    return bool(mine) and all(any(fnmatchcase(rule, waiver.rule) for rule in rules) for rules in mine)
-
-
-def _about(rule: Rule, stage: str, waiver: Waiver, said: str) -> Finding:
+def _about(rule: Rule, stage: str, waiver: Waiver, said: str, policy: Policy | None = None) -> Finding:
     return Finding(
         rule=rule.id,
         name=rule.name,
@@ -217,4 +250,5 @@ def _about(rule: Rule, stage: str, waiver: Waiver, said: str) -> Finding:
         where=waiver.where,
         text=waiver.reason,
         hint=rule.fix,
+        policy=policy.file if policy else "",
     )

@@ -16,6 +16,7 @@ from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
 from rbuild.policy.catalogue import RULES
 from rbuild.policy.foreign import HADOLINT, is_shellcheck
+from rbuild.policy.meta import RULES as META
 from rbuild.policy.model import Level, Moment, Waiver
 from rbuild.policy.rule import Settings
 from rbuild.suggest import did_you_mean
@@ -25,6 +26,7 @@ from rbuild.yamltyped import read, read_part
 
 LONGEST_WAIVER: Final = 90  # days, unless the rule allows more
 
+_ALWAYS = frozenset(rule.id for rule in META)
 _MIB = 1 << 20
 _BUILT_IN = re.compile(r"RB[0-9*]+\Z")
 _FOREIGN = re.compile(r"(?:DL|SC)(?:[0-9]{4}|[0-9]*\*)\Z")  # hadolint's and ShellCheck's
@@ -271,6 +273,9 @@ def _rules(document: Document, node: Node | None) -> tuple[tuple[Choice, ...], t
 
 
 def _check_known(document: Document, name: str, path: Path) -> None:
+    if name in _ALWAYS:
+        document.problem("is always on, with a level of its own", *path, hint="leave it out")
+        return
     known = (*RULES, *HADOLINT)
     if not is_shellcheck(name) and not any(fnmatchcase(rule, name) for rule in known):
         document.problem(
@@ -331,6 +336,8 @@ def _check(
     for at, waiver in enumerate(written.waivers):
         place = ("waivers", at)
         known = waiver.rule in names or is_shellcheck(waiver.rule)
+        if waiver.rule in _ALWAYS:
+            document.problem(f"{waiver.rule} cannot be waived", *place, "rule", hint="mend what it is about")
         if not known and not any(fnmatchcase(rule, waiver.rule) for rule in (*RULES, *HADOLINT)):
             document.problem(
                 f"there is no rule {waiver.rule[:80]!r}",

@@ -53,7 +53,9 @@ class Sight:
     def violations(self) -> Iterable[Violation]:
         yield from self.found
         if self.more:
-            yield Violation(message=f"and {self.more} more of the kind", where=self.found[-1].where)
+            yield Violation(
+                message=f"and {self.more} more of the kind", where=of_the_file(self.found[-1].where)
+            )
 
     def say(self, entry: FileEntry, message: str) -> None:
         """A finding about an entry; `message` goes on after its path."""
@@ -116,6 +118,11 @@ def _chain(files: FileFacts) -> Chain:
             files.containerfile, build_args=stage.args, platform=project.platform, target=stage.target
         )
     return known
+
+
+def of_the_file(where: Where | None) -> Where | None:
+    """The place of what stands for several findings: no waiver of one line is about it."""
+    return Where(file=where.file) if where else None
 
 
 def last(files: FileFacts, keyword: str) -> Where:

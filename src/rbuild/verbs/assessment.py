@@ -28,11 +28,12 @@ class Assessment:
 def assess(workspace: Workspace, lock: Lock | None, stages: Iterable[str]) -> dict[str, Assessment]:
     """What is up to date and what is not, and why. Reads files only; no network, no Podman."""
     return {
-        name: _assess(workspace, lock, source) for name, source in read_sources(workspace, stages).items()
+        name: assess_one(workspace, lock, source) for name, source in read_sources(workspace, stages).items()
     }
 
 
-def _assess(workspace: Workspace, lock: Lock | None, source: Source) -> Assessment:
+def assess_one(workspace: Workspace, lock: Lock | None, source: Source) -> Assessment:
+    """The same of one stage whose files have been read."""
     locked = lock.stages.get(source.stage.name) if lock else None
     if lock is None or locked is None:
         return Assessment(source=source, locked=None, changes=(Change("stage", "not in the lock yet"),))

@@ -9,7 +9,6 @@ from datetime import datetime
 from rbuild.events import Emit, Note
 from rbuild.lock import Lock
 from rbuild.policy.facts import LockFacts
-from rbuild.policy.meta import ENGINE_MISSING
 from rbuild.policy.model import Finding, Moment
 from rbuild.store import Store
 from rbuild.verbs.assessment import Assessment, assess, in_store
@@ -62,14 +61,14 @@ def check(workspace: Workspace, stages: Collection[str], *, now: datetime, emit:
     examined: list[Examined] = []
     unchecked: list[Unchecked] = []
     everything = assess(workspace, lock, stages)
-    files = {name: file_facts(workspace, assessed.source) for name, assessed in everything.items()}
+    files = {name: file_facts(workspace, assessed.source, lock) for name, assessed in everything.items()}
     examiner.prepare(files.values())
     for name, assessed in everything.items():
         found = examiner.files(files[name])
         examined.append(found)
         if found.unlinted:
             left = Unchecked(
-                stage=name, rules=examiner.linted(name), reason=found.unlinted, hint=ENGINE_MISSING.fix
+                stage=name, rules=examiner.linted(name), reason=found.unlinted, hint=found.unlinted_hint
             )
             unchecked.append(left)
         if (facts := _locked(workspace.store, found, assessed, lock, now, changed)) is None:

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, cached_property, partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -17,26 +18,28 @@ from rbuild.errors import Exit, Problem, RbuildError
 from rbuild.events import Emit, Note
 from rbuild.policy.comments import comment_waivers
 from rbuild.policy.facts import FileFacts, ImageFacts, LockFacts, PushFacts
-from rbuild.policy.foreign import HADOLINT, SHELLCHECK
-from rbuild.policy.judge import Ask, Excused, asked_by, excuse, foreign_asks, judge
+from rbuild.policy.foreign import HADOLINT, UNREADABLE
+from rbuild.policy.judge import Ask, Excused, Terms, asked_by, excuse, foreign_asks, judge, terms
 from rbuild.policy.meta import COMMENT_BROKEN, ENGINE_MISSING
 from rbuild.policy.model import Finding, Level, Moment, Violation, Waiver
 from rbuild.policy.policyfile import Policy
 from rbuild.policy.rule import Settings, Watcher
+from rbuild.policy.sightings import of_the_file
 from rbuild.policy.watch import OpenLayer, watched
 from rbuild.store import Store
 from rbuild.verbs.linting import Linter
 from rbuild.verbs.policies import own_checks
 
 _CACHE = "checks"
+_MOST = 500  # findings of one rule in one stage
 
 
 @dataclass(slots=True)
 class Examined:
     """What was found so far in one stage, and by which rules it was looked at.
 
-    `foreign` are the rules that hadolint named, with its own levels; `unlinted` says why it named none, where
-    it was asked for.
+    `foreign` are the rules that hadolint named, with its own levels; `unlinted` says what it did not look at,
+    where it was asked to, and `unlinted_hint` what to do about that.
     """
 
     stage: str
@@ -46,6 +49,7 @@ class Examined:
     foreign: dict[str, Level] = field(default_factory=dict)
     linted: bool = False
     unlinted: str = ""
+    unlinted_hint: str = ""
 
 
 class Examiner:
@@ -55,6 +59,7 @@ class Examiner:
         self.policies = tuple(policies)
         self.now = now
         self._linter = linter
+        self._allowed: dict[str, dict[str, Terms]] = {}
         self._by_policy = [(one, asked_by(one)) for one in self.policies]
         self._asks: dict[str, tuple[Ask, ...]] = {}
         self._own = own_checks(self.policies)
@@ -93,28 +98,34 @@ class Examiner:
     def _lint(self, found: Examined, facts: FileFacts) -> None:
         remarks = self._linter.remarks(facts.containerfile)
         if remarks is None:
-            found.unlinted = "hadolint is not installed"
+            found.unlinted, found.unlinted_hint = "hadolint is not installed", ENGINE_MISSING.fix
             if not self._linter.missing:
                 found.unlinted = "hadolint came to no end on its Containerfile"
+                found.unlinted_hint = "divide long instructions, or write them more simply"
             return
         found.linted = True
         for rule in HADOLINT:
             found.violations[rule, Settings()] = []
         instructions = (*facts.containerfile.global_args, *facts.instructions)
         by_line = {one.line: one.original for one in instructions}
+        said: dict[tuple[str, Settings], list[Violation]] = {}
         for remark in remarks:
             text = facts.containerfile.lines[remark.line - 1].strip()
             if remark.line not in by_line and not text.startswith("#"):
                 continue  # of a build target that the image does not need
             known = found.foreign.get(remark.code, Level.OFF)
             found.foreign[remark.code] = max(known, remark.level, key=lambda level: level.weight)
-            found.violations.setdefault((remark.code, Settings()), []).append(
+            said.setdefault((remark.code, Settings()), []).append(
                 Violation(
                     message=remark.message,
                     where=facts.at(remark.line),
                     text=by_line.get(remark.line, text),
                 )
             )
+            if remark.code == UNREADABLE and UNREADABLE not in self.linted(found.stage):
+                found.unlinted = f"hadolint cannot read the instruction on line {remark.line}"
+                found.unlinted_hint = f"write it more simply, or let a policy ask about {UNREADABLE}"
+        found.violations |= {rule: _some(violations) for rule, violations in said.items()}
 
     def lock(self, found: Examined, facts: LockFacts) -> None:
         """Look at what is locked, too."""
@@ -150,7 +161,7 @@ class Examiner:
         if watchers:
             watched(_layers(facts, store), tuple(watchers.values()))
             for name, watcher in watchers.items():
-                found.violations[name] = list(watcher.violations())
+                found.violations[name] = _some(watcher.violations())
         ordered = [found.violations.get(name, []) for name in asked]
         store.cache(_CACHE, key, msgspec.msgpack.encode(ordered))
 
@@ -167,29 +178,37 @@ class Examiner:
         """The findings of all stages, with their waivers, and what is to be said of the waivers."""
         stages = list(examined)
         findings: list[Finding] = []
+        always: list[Finding] = []  # no waiver is held against these
         waivers: list[tuple[Waiver, Policy | None]] = [
             (waiver, one) for one in self.policies for waiver in one.waivers
         ]
         by_rule: dict[str, frozenset[str]] = {}
+        allowed = {name: self._terms(name) for one in stages for name in one.files.project.stages}
         for one in stages:
             asked = (*self.asked(one.stage), *self._newly_named(one))
-            findings += self._without_engine(one)
+            allowed[one.stage] = self._terms(one.stage) | terms(asked)
+            always += self._without_engine(one)
             findings += judge(one.stage, asked, one.violations, image=one.image)
             comments = comment_waivers(one.files.containerfile, one.stage)
             waivers += [(waiver, None) for waiver in comments.waivers]
-            findings += [_broken(one.stage, violation) for violation in comments.broken]
+            always += [_broken(one.stage, violation) for violation in comments.broken]
             looked = {ask.id for ask in asked if ask.key in one.violations}
-            if one.linted:  # every rule of ShellCheck was looked at
-                looked.update(waiver.rule for waiver, _ in waivers if SHELLCHECK.match(waiver.rule))
+            looked.update(self.linted(one.stage) if one.linted else ())
             by_rule[one.stage] = frozenset(looked)
-        return excuse(
-            findings,
-            waivers,
-            today=self.now.date(),
-            longest=self._longest,
-            comments=self._comments,
-            examined=by_rule,
-        )
+        excused = excuse(findings, waivers, today=self.now.date(), asked=allowed, examined=by_rule)
+        return Excused((*excused.findings, *always), excused.about_waivers)
+
+    def _terms(self, stage: str) -> dict[str, Terms]:
+        """Of all that policies ask of a stage; `SC*` stands for what only ShellCheck's output names."""
+        if stage not in self._allowed:
+            patterns = {
+                choice.pattern: Terms(longest=choice.longest_waiver, comments=one.comment_waivers)
+                for one in self.policies
+                for choice in one.choices
+                if choice.pattern.startswith("SC") and one.covers(stage)
+            }
+            self._allowed[stage] = patterns | terms(self.asked(stage))
+        return self._allowed[stage]
 
     def _newly_named(self, found: Examined) -> list[Ask]:
         """What is asked of the rules that only hadolint's output named: all of ShellCheck's, and new ones."""
@@ -209,29 +228,10 @@ class Examiner:
                 stage=found.stage,
                 message=f"{found.unlinted}, and {needing[0].file} requires its rules",
                 where=found.files.at(None),
-                hint=ENGINE_MISSING.fix,
+                hint=found.unlinted_hint,
                 policy=needing[0].file,
             )
         ]
-
-    @cached_property
-    def _longest(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for one in self.policies:
-            said = [(choice.pattern, choice.longest_waiver) for choice in one.choices]
-            said += [(own.name, own.longest_waiver) for own in one.own]
-            for name, days in said:
-                found[name] = max(days, found.get(name, 0))
-        return found
-
-    @cached_property
-    def _comments(self) -> dict[str, bool]:
-        """By rule whether comments may waive it: no policy that turns it on says that they may not."""
-        found: dict[str, bool] = {}
-        for stage_asks in self._asks.values():
-            for ask in stage_asks:
-                found[ask.id] = found.get(ask.id, True) and ask.policy.comment_waivers
-        return found
 
 
 def refusal(findings: Iterable[Finding]) -> RbuildError | None:
@@ -261,7 +261,17 @@ def said(finding: Finding) -> str:
 
 def _keep(found: Examined, ask: Ask, examine: Callable[[], Iterable[Violation]]) -> None:
     if ask.key not in found.violations:
-        found.violations[ask.key] = list(examine())
+        found.violations[ask.key] = _some(examine())
+
+
+def _some(violations: Iterable[Violation]) -> list[Violation]:
+    """So many that a reader has enough, however much a hostile file holds."""
+    left = iter(violations)
+    kept = list(islice(left, _MOST))
+    if more := sum(1 for _ in left):
+        message = f"{more} more findings of this rule are left out"
+        kept.append(Violation(message=message, where=of_the_file(kept[-1].where)))
+    return kept
 
 
 def _broken(stage: str, violation: Violation) -> Finding:
@@ -295,6 +305,7 @@ def _image_key(facts: ImageFacts, asked: Iterable[Ask], now: datetime | None) ->
         str(previous.image.manifest) if previous else "",
         facts.lock.files.containerfile.name,
         "".join(facts.lock.files.containerfile.lines),
+        [(one.own, one.instruction.line if one.instruction else 0) for one in facts.layers],
         now,
     ]
     for ask in asked:

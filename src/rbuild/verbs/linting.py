@@ -78,9 +78,9 @@ class Linter:
                     unreadable[key][bad.line] = bad
                     again.append(key)
             if not again:
-                break
+                return found
             left = again
-        return found
+        return found | dict.fromkeys(left)  # so much that it cannot read says nothing of the rest
 
     def _kept(self, key: str) -> tuple[Remark, ...] | None:
         data = self._store.cached(_KIND, key)

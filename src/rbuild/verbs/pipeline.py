@@ -235,7 +235,9 @@ class Pipeline:
             known = None if upgrade else locked
             if known:
                 self._tell_of_another_codec(assessed, known)
-            if self._gate:
+            if self._gate and locked and not assessed.changes and not upgrade:
+                self._gate.replayed(assessed.source, self._lock, locked)
+            elif self._gate:
                 self._gate.files(assessed.source)
             built = self._build(assessed, self._site, known, cached=not upgrade)
             if locked and built.input == locked.input and built.image != locked.image:

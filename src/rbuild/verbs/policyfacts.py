@@ -30,8 +30,8 @@ from rbuild.verbs.workspace import LOCK_FILE, Workspace
 from rbuild.verifications import verifications
 
 
-def file_facts(workspace: Workspace, source: Source) -> FileFacts:
-    """A stage as its files are now."""
+def file_facts(workspace: Workspace, source: Source, lock: Lock | None = None) -> FileFacts:
+    """A stage as its files are now, beside a lock that should fit them, if there is one."""
     stage = source.stage
     kinds = {file.path: file.kind for file in source.context.files}
     return FileFacts(
@@ -45,6 +45,7 @@ def file_facts(workspace: Workspace, source: Source) -> FileFacts:
         context=tuple(kinds),
         ignore_file=_ignore_file(workspace.root / stage.context, workspace.root / stage.containerfile),
         read=partial(_read, source.context, kinds),
+        locked=frozenset(lock.bases) if lock else None,
         signed=_signed(workspace),
         locate=lambda *path: locate((workspace.root / PROJECT_FILE).read_bytes(), *path),
     )
@@ -130,26 +131,62 @@ def _verified(store: Store, locked: StageLock) -> Verified | None:
     )
 
 
-def image_facts(store: Store, facts: LockFacts) -> ImageFacts:
-    """The locked image, every blob of which is in `store`."""
+def image_facts(store: Store, facts: LockFacts, *, below: int | None = None) -> ImageFacts:
+    """The locked image, every blob of which is in `store`.
+
+    Which instruction made a layer is known from the Containerfile. Where that has changed since, `below` says
+    how many layers are the base's.
+    """
     image = facts.locked.image
     manifest = read_manifest(store.read(image.manifest))
     config = read_config(store.read(image.config))
+    if below is None:
+        makers = _told(facts.files, manifest, config)
+    else:
+        makers = [(at >= below, None) for at in range(len(manifest.layers))]
+    layers = zip(manifest.layers, config.diff_ids, makers, strict=True)
     return ImageFacts(
         lock=facts,
         digest=image.manifest,
         manifest=manifest,
         config=config,
-        layers=tuple(_layers(facts.files, manifest, config)),
+        layers=tuple(
+            LayerFacts(
+                number=number,
+                diff_id=diff_id,
+                blob=layer.digest,
+                size=layer.size,
+                own=own,
+                instruction=instruction,
+            )
+            for number, (layer, diff_id, (own, instruction)) in enumerate(layers, 1)
+        ),
         packages=cache(partial(_packages, store, facts)),
     )
+
+
+def layers_of_base(store: Store, lock: Lock, locked: StageLock) -> int | None:
+    """How many layers of a locked image are its base's; None where the store does not know its bases."""
+    blobs = [layer.blob for layer in locked.image.layers]
+    most = 0
+    for key in locked.bases:
+        base = lock.bases.get(key)
+        if base is None or not store.has(base.digest):
+            return None
+        below = [layer.digest for layer in read_manifest(store.read(base.digest)).layers]
+        if blobs[: len(below)] == below:
+            most = max(most, len(below))
+    return most
 
 
 def _packages(store: Store, facts: LockFacts) -> tuple[Package, ...]:
     return with_origins(inventory_of(store, facts.locked.image).packages, facts.locked, facts.lock.bases)
 
 
-def _layers(files: FileFacts, manifest: Manifest, config: Config) -> Iterator[LayerFacts]:
+_Maker = tuple[bool, Instruction | None]  # whether the build made a layer, and by what
+
+
+def _told(files: FileFacts, manifest: Manifest, config: Config) -> list[_Maker]:
     chain = image_chain(
         files.containerfile,
         build_args=files.stage.args,
@@ -158,21 +195,12 @@ def _layers(files: FileFacts, manifest: Manifest, config: Config) -> Iterator[La
     )
     makers = list(_makers(config, chain.instructions))
     if len(makers) != len(manifest.layers):  # a history that somebody else wrote
-        makers = [(True, None)] * len(manifest.layers)
-    layers = zip(manifest.layers, config.diff_ids, makers, strict=True)
-    for number, (layer, diff_id, (own, instruction)) in enumerate(layers, 1):
-        yield LayerFacts(
-            number=number,
-            diff_id=diff_id,
-            blob=layer.digest,
-            size=layer.size,
-            own=own,
-            instruction=instruction,
-        )
+        return [(True, None)] * len(manifest.layers)
+    return makers
 
 
-def _makers(config: Config, instructions: Iterable[Instruction]) -> Iterator[tuple[bool, Instruction | None]]:
-    """For each layer whether the build made it, and by what: the history ends in the instructions."""
+def _makers(config: Config, instructions: Iterable[Instruction]) -> Iterator[_Maker]:
+    """The maker of each layer: the history ends in the instructions."""
     history = config.history or []
     made = list(instructions)
     below = len(history) - len(made)

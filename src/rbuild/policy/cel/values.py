@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from rbuild.containerfile.expand import ImageUse
 from rbuild.containerfile.model import Instruction
+from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
 from rbuild.policy.cel.types import classes
 from rbuild.policy.facts import FileEntry, FileFacts, ImageFacts, LayerFacts, LockFacts, PushFacts
-from rbuild.recording import Response
+from rbuild.recording import Recording
 from rbuild.reference import Reference
 
 Facts = FileFacts | LockFacts | ImageFacts | PushFacts
@@ -58,8 +59,8 @@ class Sources:
                     yield Item(self.base(use, key), files.at(use.line), use.text)
             case "recording":
                 assert self.lock is not None
-                for response in self.lock.locked.recording.responses:
-                    yield Item(_response(response), Where(file="rbuild.lock"), response.url)
+                for read in _reads(self.lock.locked.recording):
+                    yield Item(read, Where(file="rbuild.lock"), read.url)
             case "image.layers":
                 assert self.image is not None
                 for layer in self.image.layers:
@@ -158,19 +159,31 @@ def _recording(sources: Sources) -> list[Any]:
     return [item.value for item in sources.items("recording")]
 
 
-def _response(one: Response) -> Any:
+def _reads(recording: Recording) -> Iterator[Any]:
+    """Everything that was read: responses, the pages of package indexes, and the files that they led to."""
+    for one in recording.responses:
+        yield _response(one.url, one.sha256, one.size, method=one.method, status=one.status)
+    for index in recording.indexes:
+        yield _response(index.url)
+        for file in index.files:
+            yield _response(file.url, file.sha256, file.size or 0)
+
+
+def _response(
+    url: str, sha256: Digest | None = None, size: int = 0, *, method: str = "GET", status: int = 200
+) -> Any:
     try:
-        host = urlsplit(one.url).hostname or ""
+        host = urlsplit(url).hostname or ""
     except ValueError:
         host = ""
     return _make(
         "Response",
-        url=_text(one.url),
+        url=_text(url),
         host=_text(host),
-        method=one.method,
-        status=one.status,
-        sha256=str(one.sha256),
-        size=_number(one.size),
+        method=method,
+        status=status,
+        sha256=str(sha256 or ""),
+        size=_number(size),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from rbuild.policy.facts import FileFacts, LockFacts
+from rbuild.policy.facts import FileFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
 from rbuild.reference import Reference
@@ -42,13 +42,11 @@ class TagSettings(Settings, frozen=True, kw_only=True):
     moving: Annotated[tuple[str, ...], Meta(description="Further tags that move, or patterns of them.")] = ()
 
 
-def _not_locked(facts: LockFacts, _: Settings) -> Iterable[Violation]:
-    for use, key in facts.files.uses.items():
-        if key not in facts.lock.bases or key not in facts.locked.bases:
+def _not_locked(facts: FileFacts, _: Settings) -> Iterable[Violation]:
+    for use, key in facts.uses.items():
+        if facts.locked is not None and key not in facts.locked:
             yield Violation(
-                message=f"the lock has no digest for {use.image}",
-                where=facts.files.at(use.line),
-                text=use.text,
+                message=f"the lock has no digest for {use.image}", where=facts.at(use.line), text=use.text
             )
 
 
@@ -84,10 +82,11 @@ RULES = (
         title="A base has no digest in the lock.",
         level=Level.ERROR,
         why="A tag is a name that its publisher may give to another image. Without the digest nobody knows "
-        "what the image was built on.",
+        "what the image was built on. A build pins what it uses; this is about a lock that was not committed "
+        "with the Containerfile, and about a project that has a lock.",
         example="FROM python:3.11-slim        # and no entry under bases in rbuild.lock",
         fix="rbuild lock records the digest; commit rbuild.lock",
-        lock=_not_locked,
+        files=_not_locked,
     ),
     Rule(
         id="RB102",

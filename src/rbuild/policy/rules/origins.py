@@ -275,8 +275,9 @@ RULES = (
         name="host-not-allowed",
         title="A build read from a host that is not in the allowed list.",
         level=Level.ERROR,
-        why="The recording names everything that a build fetched: package indexes, downloads, redirects. "
-        "Without a list in the settings the rule says nothing.",
+        why="The recording names everything that a build fetched: package indexes, downloads, redirects. A "
+        "redirect to an address with a signature in it counts as the address that was asked for. Without a "
+        "list in the settings the rule says nothing.",
         example="packages.example.org in the recording        # with allowed: [pypi.org]",
         fix="fetch it from a host of the list, or have the list extended; then rbuild lock --upgrade",
         settings=HostSettings,

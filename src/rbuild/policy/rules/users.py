@@ -12,7 +12,7 @@ from rbuild.policy.facts import FileEntry, FileFacts, ImageFacts
 from rbuild.policy.model import Level, Violation
 from rbuild.policy.rule import Rule, Settings
 from rbuild.policy.scoped import said
-from rbuild.policy.sightings import PathSettings, Sight, last
+from rbuild.policy.sightings import PathSettings, Sight, chain, last
 
 _NUMBER = re.compile(r"[0-9]+\Z")
 _LARGEST = 65_535
@@ -46,6 +46,15 @@ def _root(facts: ImageFacts, _: Settings) -> Iterable[Violation]:
     what = f"runs as {user}" if user else "names no user, and so runs as root"
     where = last(facts.lock.files, "USER")
     yield Violation(message=f"the image {what}", where=where, text=f"USER {user}".strip())
+
+
+def _no_user(facts: FileFacts, _: Settings) -> Iterable[Violation]:
+    if facts.targets and not any(one.keyword == "USER" for one in chain(facts)):
+        yield Violation(
+            message="no USER: the image runs as its base does, which is root unless the base says otherwise",
+            where=last(facts, "USER"),
+            text=facts.containerfile.targets[facts.targets[-1]].origin.original[:300],
+        )
 
 
 def _by_name(facts: ImageFacts, _: Settings) -> Iterable[Violation]:
@@ -138,5 +147,16 @@ RULES = (
         fix="chown it to an id below 65536; tar -x --no-same-owner, npm install --no-same-owner",
         settings=OwnerSettings,
         watch=_LargeOwner,
+    ),
+    Rule(
+        id="RB218",
+        name="no-user",
+        title="A Containerfile has no USER.",
+        level=Level.WARNING,
+        why="Who the image runs as is then the base's choice, and most bases choose root. RB201 tells once "
+        "the image is built; this tells before.",
+        example='FROM python:3.11-slim\nCOPY app.py /app/\nCMD ["python3", "/app/app.py"]',
+        fix="end with USER 10001:10001, even where the base has a user of its own",
+        files=_no_user,
     ),
 )
