@@ -28,6 +28,7 @@ _VOLUMES_ARE_WRITABLE = (5, 2, 0)  # its Buildah is 1.37, "make traditional volu
 _REMOVE = """\
 folder=$2 awk 'index($5, ENVIRON["folder"]) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
 while read -r place; do umount -l "$(printf %b "$place")"; done
+find "$1" -mindepth 2 -maxdepth 2 -print0 2>/dev/null | xargs -0 -r -n 1 -P "$(nproc)" rm -rf --
 rm -rf -- "$1"
 """
 

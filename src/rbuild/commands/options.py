@@ -92,6 +92,16 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", metavar="N", min=1, help="Stages at the same time; without it, one a CPU."),
 ]
+RebuildJobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        metavar="N",
+        min=1,
+        help="Stages at the same time; without it, one more than CPUs: none waits for another's layers.",
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Let not one packet leave this host.")]
 NoLoad = Annotated[
     bool, typer.Option("--no-load", help="Leave images in the store: Podman's storage gets none.")
