@@ -9,22 +9,6 @@ from pathlib import Path
 _MIRROR = "http://deb.debian.org/debian"
 
 
-def debian_tool(
-    folder: Path, package: str, *, libraries: Sequence[str] = (), suite: str = "trixie"
-) -> list[str]:
-    """How to call the program of that name out of the package of that name.
-
-    `libraries` are the packages that it loads from, libc6 among them: its own, since the host's are older.
-    `folder` is empty, and takes apt's lists and the packages.
-    """
-    _unpack(folder, [package, *libraries], _lists(folder, suite))
-    program = str(folder / "root/usr/bin" / package)
-    if not libraries:
-        return [program]
-    loader = _loader(folder)
-    return [str(loader), "--library-path", str(loader.parent), program]
-
-
 def debian_programs(folder: Path, packages: Collection[str], *, suite: str) -> dict[str, Path]:
     """The programs of those names out of the packages of those names, with the libraries that they need.
 

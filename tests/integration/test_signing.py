@@ -1,4 +1,7 @@
-"""Signatures and attestations of rbuild, verified by cosign itself and by a policy of skopeo and Podman."""
+"""Signatures and attestations of rbuild, verified by cosign itself and by a policy of skopeo and Podman.
+
+These three are those of Debian 13: Debian 12 has the signatures of sigstore switched off in its own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import base64
 import io
 import json
 import platform
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -16,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from debiantools import debian_tool
+from debiantools import debian_programs
 from registries import Registry, registry
-from worlds import World, make_world, project_file, remove_world
+from worlds import World, make_world, project_file, remove_world, temporary
 
 from rbuild.digest import Digest
 from rbuild.image.manifest import OCI_MANIFEST
@@ -43,7 +45,7 @@ class Signed:
 
     world: World
     registry: Registry
-    cosign: list[str]
+    cosign: Path
     keys: Path  # the prefix
 
     def name(self, stage: str) -> str:
@@ -56,7 +58,7 @@ class Signed:
         """cosign, which has a home of its own and reaches the registry alone."""
         env = {**self.world.env, **PASSWORD, "HOME": str(self.world.data)}
         return subprocess.run(
-            [*self.cosign, *arguments], env=env, capture_output=True, text=True, timeout=600
+            [str(self.cosign), *arguments], env=env, capture_output=True, text=True, timeout=600
         )
 
     def verify(self, image: str, *, key: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -82,7 +84,13 @@ class Signed:
 
 
 @pytest.fixture(scope="module")
-def signed() -> Iterator[Signed]:
+def trixie(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("trixie")
+    return debian_programs(folder, ("cosign", "podman", "skopeo"), suite="trixie")
+
+
+@pytest.fixture(scope="module")
+def signed(trixie: dict[str, Path]) -> Iterator[Signed]:
     folder = Path(tempfile.mkdtemp(prefix="rb-"))
     world = make_world(folder)
     stages = {
@@ -93,7 +101,7 @@ def signed() -> Iterator[Signed]:
     world.ok("build")
     world.ok("keygen", "--output-key-prefix", str(folder / "team"), env=PASSWORD)
     with registry(folder) as running:
-        made = Signed(world, running, debian_tool(folder / "tool", "cosign"), folder / "team")
+        made = Signed(world, running, trixie["cosign"], folder / "team")
         kinds = [word for kind in KINDS for word in ("--attach", kind)]
         key = ("--sign-key", str(folder / "team.key"))
         world.ok("push", "one", "--to", f"{running.host}/team", "--tag", "1", *kinds, *key, env=PASSWORD)
@@ -219,14 +227,6 @@ def test_a_changed_byte_is_noticed(signed: Signed, part: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def skopeo(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A skopeo that verifies: Debian 12 has the signatures of sigstore switched off in its own."""
-    folder = tmp_path_factory.mktemp("skopeo")
-    libraries = ("libc6", "libgpgme11t64", "libsqlite3-0", "libassuan9", "libgpg-error0")
-    return debian_tool(folder, "skopeo", libraries=libraries)
-
-
-@pytest.fixture(scope="module")
 def policy(signed: Signed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the example policy, for this registry and key."""
     home = tmp_path_factory.mktemp("home")
@@ -242,25 +242,33 @@ def policy(signed: Signed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture
-def fetched(signed: Signed, skopeo: list[str], policy: Path, tmp_path: Path) -> Fetched:
-    """skopeo under the policy."""
-    containers = policy / ".config/containers"
-    options = (
-        "--policy",
-        str(containers / "policy.json"),
-        "--registries.d",
-        str(containers / "registries.d"),
-    )
+@pytest.fixture(scope="module")
+def env(signed: Signed, policy: Path) -> dict[str, str]:
+    """Of whoever lives by the policy."""
+    return {**signed.world.env, "HOME": str(policy), "XDG_CONFIG_HOME": str(policy / ".config")}
 
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        image = f"docker://{signed.name(name)}:1"
-        argv = [*skopeo, *options, "copy", "--quiet", "--src-tls-verify=false", image]
-        return subprocess.run(
-            [*argv, f"dir:{tmp_path}/image"], env=signed.world.env, capture_output=True, text=True
-        )
 
-    return run
+@pytest.fixture(scope="module", params=["skopeo", "podman"])
+def fetched(
+    request: pytest.FixtureRequest, signed: Signed, trixie: dict[str, Path], env: dict[str, str]
+) -> Iterator[Fetched]:
+    """A client that fetches an image, with the policy for its only configuration."""
+    with temporary() as folder:
+        other = World(folder, folder / "data", {**env, "XDG_DATA_HOME": str(folder / "data")})
+        other.data.mkdir(mode=0o700)
+
+        def run(name: str) -> subprocess.CompletedProcess[str]:
+            image = f"{signed.name(name)}:1"
+            argv = ["pull", "--quiet", "--tls-verify=false", image]
+            if request.param == "skopeo":
+                target = f"dir:{folder}/{name}"
+                argv = ["copy", "--quiet", "--src-tls-verify=false", f"docker://{image}", target]
+            return subprocess.run(
+                [str(trixie[request.param]), *argv], env=other.env, capture_output=True, text=True
+            )
+
+        yield run
+        remove_world(other)
 
 
 def test_the_policy_takes_what_is_signed(signed: Signed, fetched: Fetched) -> None:
@@ -290,8 +298,9 @@ def test_the_policy_refuses_an_image_that_was_moved(signed: Signed, fetched: Fet
     assert done.returncode != 0 and "is not accepted" in done.stderr
 
 
-def test_podman_refuses_an_unsigned_image(signed: Signed, policy: Path) -> None:
-    env = {**signed.world.env, "HOME": str(policy), "XDG_CONFIG_HOME": str(policy / ".config")}
+def test_the_podman_of_this_host_refuses_an_unsigned_image(
+    signed: Signed, policy: Path, env: dict[str, str]
+) -> None:
     signed.copy("two", "six:1")
     argv = ["podman", "pull", "--quiet", "--tls-verify=false", f"{signed.name('six')}:1"]
     argv += ["--signature-policy", str(policy / ".config/containers/policy.json")]
@@ -300,7 +309,7 @@ def test_podman_refuses_an_unsigned_image(signed: Signed, policy: Path) -> None:
 
 
 def test_a_signed_base_is_taken_where_skopeo_verifies(
-    signed: Signed, skopeo: list[str], folder: Path, tmp_path: Path
+    signed: Signed, trixie: dict[str, Path], folder: Path, tmp_path: Path
 ) -> None:
     """rbuild judges, and then skopeo by the policy that it is handed; Debian 12's own can only refuse."""
     world = make_world(folder)
@@ -319,10 +328,7 @@ def test_a_signed_base_is_taken_where_skopeo_verifies(
     )
     program = tmp_path / "bin" / "skopeo"
     program.parent.mkdir()
-    # Started by its loader, it cannot start itself again, as it does to write into Podman's storage.
-    storage = f'case "$*" in *containers-storage:*) exec {shutil.which("skopeo")} "$@";; esac'
-    program.write_text(f'#!/bin/sh\n{storage}\nexec {shlex.join(skopeo)} "$@"\n')
-    program.chmod(0o755)
+    program.symlink_to(trixie["skopeo"])
     try:
         own = world.rbuild("build")
         if platform.freedesktop_os_release()["VERSION_ID"] == "12":
