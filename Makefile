@@ -14,8 +14,9 @@ else
 all: setup
 	.venv/bin/rbuild all
 
+# One process more than processors: tests wait for networks, registries and each other's containers.
 test: lint
-	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	.venv/bin/pytest --numprocesses $$(($$(nproc) < 4 ? $$(nproc) + 1 : 4)) --dist loadfile --no-loadscope-reorder
 
 unit: setup
 	.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 4
