@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from outcome import Outcome, read_journal, write_journal
 from places import CHECKOUT, USERS, Place, prepare
 from probe import Versions, refusal, versions
 
+_MOST_SECONDS = 3600  # for one row
 _REFUSED = "a here-document, which Podman"  # what rbuild says where a Podman lacks the syntax
 
 
@@ -227,8 +229,13 @@ def run_row(
     command = [fixtures.PYTHON, "/mnt/tests/matrix/row.py", json.dumps(specification)]
     outcome = Outcome(row)
     started = time.monotonic()
-    done = places[row["podman"]].run(user, homes, command, timeout=3600)
-    outcome.seconds = time.monotonic() - started
+    try:
+        done = places[row["podman"]].run(user, homes, command, timeout=_MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        outcome.failures.append(f"it took more than {_MOST_SECONDS // 60} minutes")
+        return outcome
+    finally:
+        outcome.seconds = time.monotonic() - started
     if done.returncode != 0:
         outcome.failures.append(f"{done.stdout}{done.stderr}"[-4000:])
         return outcome
