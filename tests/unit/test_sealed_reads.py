@@ -66,3 +66,46 @@ def test_a_replayed_page_gives_the_same_recording() -> None:
     known = {response.url: response for response in listed_responses(index)}
     replayed = [msgspec.structs.replace(known[url], size=7) for url in (A, A + ".metadata", B + ".metadata")]
     assert step_reads(replayed, [Page.of(index)]) == recorded
+
+
+def leads(url: str, location: str) -> Response:
+    return got(url, status=302, size=0, headers={"location": location})
+
+
+def test_a_file_behind_redirects_is_listed() -> None:
+    """pip is shown the file, and is led to its bytes as it was when they were recorded."""
+    end = got("https://cdn.example/a%2Bb/x-1-py3-none-any.whl")
+    recorded = [leads(A, "/moved/x"), leads("https://f.example/moved/x", end.url.replace("%2B", "+")), end]
+    reads = step_reads(recorded, [PAGE])
+    (index,) = reads.indexes
+    assert [(file.url, file.sha256) for file in index.files] == [(A, end.sha256)]
+    assert reads.responses == tuple(sorted(recorded, key=lambda one: one.key))
+    assert step_reads(recorded, [Page.of(index)]) == reads
+    metadata = got("https://cdn.example/metadata")
+    (index,) = step_reads([leads(A + ".metadata", metadata.url), metadata], [PAGE]).indexes
+    assert [file.metadata for file in index.files] == [metadata.sha256]
+
+
+def test_redirects_without_an_end_lead_nowhere() -> None:
+    for locations in ([A], [B, A], ["https://f.example/gone"], ["http://[bad/"], ["mailto:x"]):
+        urls = [A, *(one for one in locations[:-1])]
+        recorded = [leads(url, location) for url, location in zip(urls, locations, strict=True)]
+        assert step_reads(recorded, [PAGE]).indexes[0].files == ()
+
+
+def refused(url: str, **more: object) -> Response:
+    return got(url, status=401, size=0, headers={"www-authenticate": "Basic"}, **more)
+
+
+def test_a_login_that_was_asked_for_does_not_hide_the_answer() -> None:
+    page = got(PAGE_URL)
+    alone = refused("https://f.example/other")
+    for order in permutations(
+        [refused(A), got(A), refused(PAGE_URL), alone, refused(B, accept="text/html"), got(B)]
+    ):
+        reads = step_reads(order, [PAGE])
+        assert reads.responses == (alone,)
+        assert len(reads.indexes[0].files) == 2
+    steps = [step_reads([page], []), step_reads([refused(PAGE_URL)], [])]
+    assert [recording_of(order).responses for order in permutations(steps)] == [(page,)] * 2
+    assert step_reads([refused(A), refused(A)], []).responses == (refused(A),)

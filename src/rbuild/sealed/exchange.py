@@ -52,6 +52,16 @@ class Failure:
     hint: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A request that got no answer which says the same tomorrow, so that nothing of it is recorded."""
+
+    url: str
+    method: str
+    why: str
+    step: int
+
+
 class Refused(Exception):
     """The client is to be told `reason` with this status."""
 
@@ -105,7 +115,7 @@ class Exchange:
         except ValueError:
             self.refuse(Kind.UNRECORDABLE, request.url, "only http and https can be recorded", status=501)
         locked = self._locked.find(request, url)
-        if locked is not None:
+        if locked is not None and not (self._allow_new and _is_for_others(locked, request)):
             return self._replayed(step, request, locked)
         if request.method in ("GET", "HEAD") and request.body is None:
             if url in self._pages:
@@ -120,9 +130,9 @@ class Exchange:
                 hint="build without --locked and --offline to record it",
             )
         known = self._session.known(request, url)
-        if known is not None:
+        if known is not None and not _is_for_others(known, request):
             return self._replayed(step, request, known)
-        return self._streamed(step, _Coming(self._session.record(request, url), request))
+        return self._streamed(_Coming(self._session.record(request, url), request, step))
 
     def refuse(
         self,
@@ -132,9 +142,10 @@ class Exchange:
         *,
         status: int = 403,
         hint: str | None = None,
+        step: int | None = None,
     ) -> NoReturn:
-        """Note that a request is not answered, and raise Refused."""
-        self._note(kind, printable_url(url), reason, hint=hint)
+        """Note that a request is not answered, and raise Refused. `step` asked; None: the one of now."""
+        self._note(kind, printable_url(url), reason, self._step() if step is None else step, hint=hint)
         raise Refused(status, reason)
 
     # What the build wants to know afterwards
@@ -164,6 +175,30 @@ class Exchange:
             reads = {step: list(by_key.values()) for step, by_key in self._reads.items()}
         return {step: self._of_step(one) for step, one in reads.items()}
 
+    def gaps(self) -> tuple[Gap, ...]:
+        """The requests that a replay cannot answer; call `settle` first.
+
+        One that failed and was answered later on counts as answered.
+        """
+        with self._lock:
+            reads = [read for by_key in self._reads.values() for read in by_key.values()]
+        coming = [read for read in reads if isinstance(read, _Coming)]
+        answers = Answers(one.download.response for one in coming if one.download.response is not None)
+        for read in reads:
+            if isinstance(read, Response):
+                answers.add(read)
+        found: dict[tuple[str, str], Gap] = {}
+        for one in coming:
+            if one.download.response is not None or one.expected is not None:
+                continue
+            url = recorded_url(one.request.url)
+            if answers.find(one.request, url) is None:
+                error = one.download.error
+                why = error.problems[0].what if error else f"answered {one.download.status}"
+                gap = Gap(url=url, method=one.request.method, why=why, step=one.step)
+                found.setdefault((gap.method, gap.url), gap)
+        return tuple(found.values())
+
     def recording(self, steps: Sequence[int] | None = None) -> Recording:
         """What these steps, or all, have read together."""
         observed = self.observed()
@@ -192,9 +227,16 @@ class Exchange:
             self._reads.setdefault(step, {})[key] = read
 
     def _note(
-        self, kind: Kind, url: str, reason: str, *, digest: Digest | None = None, hint: str | None = None
+        self,
+        kind: Kind,
+        url: str,
+        reason: str,
+        step: int,
+        *,
+        digest: Digest | None = None,
+        hint: str | None = None,
     ) -> None:
-        failure = Failure(kind=kind, url=url, reason=reason, step=self._step(), digest=digest, hint=hint)
+        failure = Failure(kind=kind, url=url, reason=reason, step=step, digest=digest, hint=hint)
         with self._lock:
             first = self._failures.setdefault((kind, url, reason), failure) is failure
         if first:
@@ -205,7 +247,7 @@ class Exchange:
         self._remember(step, index.url, index)
         return reply(request, 200, {"content-type": content_type}, BytesBody(data))
 
-    def _check(self, request: Request, response: Response) -> None:
+    def _check(self, step: int, request: Request, response: Response) -> None:
         """Refuse content that is not what its URL, or one that leads to it, must have."""
         url = recorded_url(request.url)
         expected = self._expected.get(url)
@@ -220,10 +262,11 @@ class Exchange:
                 f"the content is {response.sha256}, and must be {expected}",
                 hint="see what was changed, the content or --checksum; "
                 "rbuild lock --upgrade forgets what was recorded before",
+                step=step,
             )
 
     def _replayed(self, step: int, request: Request, response: Response) -> Reply:
-        self._check(request, response)
+        self._check(step, request, response)
         head_only = request.method == "HEAD"
         if response.sha256 == EMPTY or (head_only and response.size):
             self._remember(step, response.key, response)
@@ -241,13 +284,14 @@ class Exchange:
             lost = self._lost.get(response.sha256, lost)
             given_up = not self._allow_fetch or response.sha256 in self._lost
         if given_up:
-            self._note_lost(response, lost)
+            self._note_lost(step, response, lost)
             raise Refused(502, lost)
-        return self._streamed(step, _Coming(self._session.fetch_again(request, response), request, response))
+        again = self._session.fetch_again(request, response)
+        return self._streamed(_Coming(again, request, step, response))
 
-    def _streamed(self, step: int, coming: _Coming) -> Reply:
+    def _streamed(self, coming: _Coming) -> Reply:
         request, download = coming.request, coming.download
-        self._remember(step, coming.key, coming)
+        self._remember(coming.step, coming.key, coming)
         try:
             download.wait_begun()
             size_needed = asks_for_part(request) and download.size is None
@@ -258,7 +302,7 @@ class Exchange:
             if download.error is not None:
                 raise download.error
             if download.response is not None:
-                self._check(request, download.response)
+                self._check(coming.step, request, download.response)
         except Refused:
             download.close()
             raise
@@ -276,19 +320,21 @@ class Exchange:
         """Note what became of a download."""
         if not isinstance(error, Unreachable):
             first = error.problems[0]
-            self._note(Kind.STORE, printable_url(coming.request.url), first.what, hint=first.hint)
+            url = printable_url(coming.request.url)
+            self._note(Kind.STORE, url, first.what, coming.step, hint=first.hint)
         elif coming.expected is None:
-            self._note(Kind.UNREACHABLE, error.url, error.why, hint=error.problems[0].hint)
+            self._note(Kind.UNREACHABLE, error.url, error.why, coming.step, hint=error.problems[0].hint)
         else:
             with self._lock:
                 self._lost[coming.expected.sha256] = error.why
-            self._note_lost(coming.expected, error.why)
+            self._note_lost(coming.step, coming.expected, error.why)
 
-    def _note_lost(self, lost: Response, why: str) -> None:
+    def _note_lost(self, step: int, lost: Response, why: str) -> None:
         self._note(
             Kind.UNAVAILABLE,
             lost.url,
             f"recorded, but cannot be had again ({why})",
+            step,
             digest=lost.sha256,
             hint="rbuild lock --upgrade records it anew",
         )
@@ -296,10 +342,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Coming:
-    """A response that is on its way, and what for; `expected` if it was recorded once."""
+    """A response that is on its way, what for and at which step; `expected` if it was recorded once."""
 
     download: Download
     request: Request
+    step: int
     expected: Response | None = None
 
     @property
@@ -327,3 +374,8 @@ class _Watched:
 
     def close(self) -> None:
         self._download.close()
+
+
+def _is_for_others(response: Response, request: Request) -> bool:
+    """Whether a response asks for a login, which the request has."""
+    return response.status == 401 and "authorization" in request.headers

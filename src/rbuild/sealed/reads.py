@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import urljoin
 
 import msgspec
 
 from rbuild.digest import Digest
 from rbuild.recording import IndexFile, Recording, Response, SimpleIndex
+from rbuild.sealed.urls import recorded_url
 from rbuild.simpleindex import FILE_HEADERS, Page, file_key, lock_page
+
+_MOST_REDIRECTS = 10
+_LOGIN = 401
 
 
 class StepReads(Recording, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -16,6 +21,12 @@ class StepReads(Recording, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     It depends on nothing that another step did, so it may be kept with the step's layer.
     """
+
+    @classmethod
+    def of(cls, steps: Iterable[Recording]) -> StepReads:
+        """What several read together."""
+        reads = recording_of(steps)
+        return cls(responses=reads.responses, indexes=reads.indexes)
 
     def to_bytes(self) -> bytes:
         return msgspec.json.encode(self, enc_hook=str, order="sorted")
@@ -26,13 +37,12 @@ class StepReads(Recording, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.json.decode(data, type=cls, dec_hook=lambda _kind, text: Digest.parse(text))
 
 
-def step_reads(responses: Iterable[Response], pages: Iterable[Page]) -> StepReads:
+def step_reads(responses: Iterable[Response], pages: Collection[Page]) -> StepReads:
     """Put together what one step read."""
-    kept = {response.key: response for response in responses}
-    files = {file_key(found.url): found for found in kept.values() if _is_plain(found)}
+    kept = _answers(responses)
+    files = _files(kept.values()) if pages else {}
     indexes = [lock_page(page, files) for page in pages]
-    reads = recording_of([Recording(responses=tuple(kept.values()), indexes=tuple(indexes))])
-    return StepReads(responses=reads.responses, indexes=reads.indexes)
+    return StepReads.of([Recording(responses=tuple(kept.values()), indexes=tuple(indexes))])
 
 
 def recording_of(steps: Iterable[Recording]) -> Recording:
@@ -40,16 +50,21 @@ def recording_of(steps: Iterable[Recording]) -> Recording:
 
     A file that a page lists is not listed among the responses as well.
     """
-    responses: dict[tuple[str, str, str, str], Response] = {}
+    steps = list(steps)
     indexes: dict[str, SimpleIndex] = {}
     for step in steps:
-        responses.update((response.key, response) for response in step.responses)
         for index in step.indexes:
             known = indexes.get(index.url)
             indexes[index.url] = _both(known, index) if known else index
     listed = _listed(indexes.values())
+    responses = _answers(response for step in steps for response in step.responses)
     return Recording(
-        responses=tuple(one for one in responses.values() if not _is_listed(one, listed)),
+        responses=tuple(
+            one
+            for one in responses.values()
+            if not _is_listed(one, listed)
+            and not (one.status == _LOGIN and (one.url in indexes or file_key(one.url) in listed))
+        ),
         indexes=tuple(indexes.values()),
     )
 
@@ -78,6 +93,44 @@ def _both(older: SimpleIndex, newer: SimpleIndex) -> SimpleIndex:
             )
         files[file.name] = file
     return msgspec.structs.replace(newer, files=tuple(files.values()))
+
+
+def _answers(responses: Iterable[Response]) -> dict[tuple[str, str, str, str], Response]:
+    """Responses by their key. That a login was asked for does not count where an answer came as well."""
+    kept: dict[tuple[str, str, str, str], Response] = {}
+    for one in responses:
+        if one.status != _LOGIN or one.key not in kept:
+            kept[one.key] = one
+    answered = {key[:3] for key, one in kept.items() if one.status != _LOGIN}
+    return {key: one for key, one in kept.items() if one.status != _LOGIN or key[:3] not in answered}
+
+
+def _files(responses: Collection[Response]) -> Mapping[str, Response]:
+    """What a client had when it asked for a URL, by its `file_key`: redirects are followed."""
+    found = {file_key(one.url): one for one in responses if _is_plain(one)}
+    leads = {
+        file_key(one.url): target
+        for one in responses
+        if one.method == "GET" and one.body is None and (target := _target(one)) is not None
+    }
+    for start in leads.keys() - found.keys():
+        place = start
+        for _ in range(_MOST_REDIRECTS):
+            place = leads.get(place, "")
+            if place in found:
+                found[start] = found[place]
+                break
+    return found
+
+
+def _target(response: Response) -> str | None:
+    """The `file_key` of where a redirect leads; None for what is none."""
+    if not 300 <= response.status < 400 or "location" not in response.headers:
+        return None
+    try:
+        return file_key(recorded_url(urljoin(response.url, response.headers["location"])))
+    except ValueError:
+        return None
 
 
 def _is_plain(response: Response) -> bool:

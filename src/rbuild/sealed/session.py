@@ -50,9 +50,11 @@ class Answers:
             self.add(response)
 
     def add(self, response: Response) -> None:
-        """Keep `response`, unless that request has an answer already."""
+        """Keep `response`, unless the request has an answer already that does more than ask for a login."""
         url, method, body, _ = response.key
-        self._by_request.setdefault((url, method, body), {}).setdefault(response.accept, response)
+        known = self._by_request.setdefault((url, method, body), {})
+        if response.accept not in known or known[response.accept].status == 401:
+            known[response.accept] = response
 
     def find(self, request: Request, url: str) -> Response | None:
         """The answer to `request`, whose recorded URL is `url`; that to a GET answers a HEAD as well."""
@@ -181,8 +183,8 @@ class Session:
     def _record(self, download: Download, request: Request, incoming: Incoming) -> None:
         url = recorded_url(request.url)
         headers = self._kept_headers(request, url, incoming)
-        # No client reads the body of a redirect, and few servers send the same one twice.
-        empty = 300 <= incoming.status < 400
+        # No client reads the body of these, and few servers send the same one twice.
+        empty = _is_bare(incoming.status, request)
         size = 0 if empty or request.method == "HEAD" else incoming.size
         with self.store.writer() as writer:
             download.begin(incoming.status, headers, size, writer)
@@ -247,8 +249,9 @@ class Session:
         }
         if request.method == "HEAD" and incoming.size is not None:
             kept["content-length"] = str(incoming.size)
-        if 300 <= incoming.status < 400:
+        if _is_bare(incoming.status, request):
             kept.pop("content-type", None)
+            kept.pop("content-encoding", None)
         if carries_secret(kept.get("link", "").partition(">")[0].lstrip("< ")):
             del kept["link"]
         return kept
@@ -268,14 +271,20 @@ class Session:
             raise RbuildError("interrupted")
 
 
+def _is_bare(status: int, request: Request) -> bool:
+    """Whether it is the headers of a response that count: of a redirect, and where a login is asked for."""
+    return 300 <= status < 400 or (status == 401 and _is_recordable(status, request))
+
+
 def _is_recordable(status: int, request: Request) -> bool:
     """Whether a response says something about the resource, not about who asks, how often, or the day.
 
-    A 403 counts unless a login was refused: object stores answer it for what is not there.
+    A 401 or 403 counts unless a login was refused: the one asks for a login, and object stores answer the
+    other for what is not there.
     """
-    if status == 403:
+    if status in (401, 403):
         return "authorization" not in request.headers
-    return status < 500 and status not in (401, 407, 408, 425, 429)
+    return status < 500 and status not in (407, 408, 425, 429)
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

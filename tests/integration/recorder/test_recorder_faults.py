@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from neighbours import QUICK
@@ -83,14 +85,97 @@ def test_an_error_that_passes_is_waited_for(site, building):
     assert len(build.exchange.recording().responses) == 1
 
 
-@pytest.mark.parametrize("status", [401, 429, 503])
+@pytest.mark.parametrize("status", [429, 503])
 def test_an_error_of_the_day_is_passed_on_and_not_recorded(site, building, status):
     url = site.in_turn("/file", lambda handler: handler.give(b"not now", status=status))
     with building() as build:
+        build.step = 5
         answered = build.curl("-i", url)
     assert answered.startswith(b"HTTP/1.1 %d" % status) and answered.endswith(b"not now")
-    assert len(site.asked) == (1 if status == 401 else QUICK.tries)
+    assert len(site.asked) == QUICK.tries
     assert build.exchange.recording() == Recording()
+    (gap,) = build.exchange.gaps()
+    assert (gap.url, gap.method, gap.why, gap.step) == (url, "GET", f"answered {status}", 5)
+
+
+def test_what_was_answered_at_last_is_no_gap(site, building):
+    """A client's own second try, with or without a login; and what nobody could be asked."""
+    wrong = [lambda handler: handler.give(b"not now", status=503)] * QUICK.tries
+    url = site.in_turn("/file", *wrong, lambda handler: handler.give(b"there you are"))
+    login = site.in_turn("/login", lambda handler: handler.give(b"no", status=403))
+    with socket.socket() as deaf, building() as build:
+        deaf.bind(("127.0.0.2", 0))  # and nobody listens
+        gone = f"http://127.0.0.2:{deaf.getsockname()[1]}/gone"
+        assert build.curl(url) == b"not now"
+        build.step = 2
+        assert build.curl(url) == b"there you are"
+        build.curl("-u", "someone:hunter2", login)
+        build.curl(gone)
+        gaps = {gap.url: gap for gap in build.exchange.gaps()}
+        assert set(gaps) == {login, gone}
+        assert gaps[login].why == "answered 403" and "no answer (3 tries)" in gaps[gone].why
+        build.curl(login)
+        assert [gap.url for gap in build.exchange.gaps()] == [gone]
+
+
+def _by_login(handler):
+    if handler.headers.get("authorization"):
+        handler.give(b"secret page")
+    else:
+        handler.give(b"request 4711 has no login", status=401, WWW_Authenticate='Basic realm="x"')
+
+
+def test_that_a_login_is_asked_for_is_replayed(site, building, store):
+    """A client that then asks elsewhere needs it again; one that logs in gets the page at once."""
+    site.answers |= {"/open": _by_login, "/closed": _by_login}
+    opened, closed = site.url("/open"), site.url("/closed")
+    anyauth = ("-sS", "--anyauth", "-u", "someone:hunter2")
+    with building() as first:
+        recorded = first.curl("-i", closed)
+        assert first.curl(*anyauth, opened) == b"secret page"
+        assert first.curl("-u", "someone:hunter2", closed + "?other") == b"secret page"
+        assert not first.exchange.gaps()
+    assert recorded.startswith(b"HTTP/1.1 401") and b'Basic realm="x"' in recorded and b"4711" not in recorded
+    recording = first.exchange.recording()
+    assert {(one.url, one.status) for one in recording.responses} == {
+        (opened, 200),
+        (closed, 401),
+        (closed + "?other", 200),
+    }
+    assert "hunter2" not in str(plain(recording))
+    asked = len(site.asked)
+    with building(recording) as second:
+        assert second.curl("-i", closed) == recorded
+        assert second.curl(*anyauth, opened, closed + "?other") == b"secret page" * 2
+    assert second.exchange.recording() == recording and not second.exchange.failures
+    assert len(site.asked) == asked
+    # Who has a login now is not sent away by what was recorded without one.
+    with building(recording, new=True) as third:
+        assert third.curl("-u", "someone:hunter2", closed) == b"secret page"
+    assert closed not in {one.url for one in third.exchange.recording().responses if one.status == 401}
+
+
+def test_a_download_that_fails_is_of_the_step_that_asked_for_it(site, building):
+    began, go_on = threading.Event(), threading.Event()
+
+    def broken(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"half")
+        began.set()
+        go_on.wait(60)
+        handler.close_connection = True
+
+    site.answers["/file"] = broken
+    with building() as build, ThreadPoolExecutor(1) as pool:
+        build.step = 3
+        asked = pool.submit(build.run, "curl", "-sSf", "-o", "/dev/null", site.url("/file"), ok=False)
+        assert began.wait(60)
+        build.step = 4
+        go_on.set()
+        assert asked.result().returncode != 0
+    assert [(one.kind, one.step) for one in build.exchange.failures] == [(Kind.UNREACHABLE, 3)]
 
 
 def test_a_forbidden_object_is_recorded_but_a_refused_login_is_not(site, building):
