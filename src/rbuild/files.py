@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
+def says_no_space(text: str) -> bool:
+    """Whether a program complains of a full disk: in the words of Go, or of the C library."""
+    return "no space left on device" in text.lower()
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

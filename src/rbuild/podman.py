@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from rbuild.errors import RbuildError, Where
+from rbuild.files import says_no_space
 from rbuild.process import Process, failure, run
 
 if TYPE_CHECKING:
     from rbuild.trustfiles import Handed
 
-_NO_SPACE = "no space left on device"
 _BROKEN = re.compile(r'locating item named "manifest" for image with ID "([0-9a-f]{64})"')
+_NOTHING = 4 << 20  # bytes: what is left when no block is
 _MOST_BROKEN = 8  # images of one storage
 _VOLUMES_ARE_WRITABLE = (5, 2, 0)  # its Buildah is 1.37, "make traditional volume handling not the default"
 _REMOVE = """\
@@ -39,6 +40,7 @@ class Podman:
 
     env: Mapping[str, str]
     command: tuple[str, ...] = ("podman",)
+    root: str = ""  # where its images are, if that was asked
     place: str = ""  # how skopeo calls a storage that is not the user's own
     through: tuple[str, ...] = ()  # words before a sealed build's command, within Podman's user namespace
     handed: Handed | None = None  # the policy that it judges by, where that is not the user's own
@@ -71,6 +73,14 @@ class Podman:
         driver, program, root = run(self.argv("info", "--format", form), env=self.env).stdout.split("\n")[:3]
         found = re.search(r"Executable:(\S+)", program)
         return driver, found.group(1) if found else "", root
+
+    def is_full(self) -> bool:
+        """Whether the file system of its images has no space, or no room for more files; False if unknown."""
+        try:
+            left = os.statvfs(self.root)
+        except OSError:
+            return False
+        return left.f_bavail * left.f_frsize < _NOTHING or (left.f_files > 0 and left.f_favail == 0)
 
     def image_exists(self, name: str) -> bool:
         return run(self.argv("image", "exists", name), env=self.env, check=False).returncode == 0
@@ -204,20 +214,19 @@ def podman_space(podman: Podman) -> Iterator[None]:
     try:
         yield
     except RbuildError as error:
-        if _NO_SPACE not in str(error):
+        if not says_no_space(str(error)):
             raise
         raise no_space(podman) from error
 
 
 def no_space(podman: Podman) -> RbuildError:
     """The error for a full disk under Podman's images."""
-    try:
-        root = podman.graph()[2]
-    except RbuildError:
-        root = "Podman's storage"
+    root = podman.root
+    with contextlib.suppress(RbuildError):
+        root = root or podman.graph()[2]
     return RbuildError(
         "no space left in Podman's storage",
-        where=Where(file=root),
+        where=Where(file=root or "Podman's storage"),
         hint="podman system df shows what fills it; podman image prune frees the layer caches of old builds",
     )
 
@@ -226,20 +235,6 @@ def native_platform() -> str:
     """What this host's own programs run on, in Go's words."""
     machine = os.uname().machine
     return f"linux/{_ARCHITECTURES.get(machine, machine)}"
-
-
-def step_of(line: str) -> tuple[int, int, int, str] | None:
-    """Read `[2/3] STEP 1/4: RUN …`: (target, step, steps, text); the target is 1 where there is but one."""
-    found = _STEP.match(line)
-    if not found:
-        return None
-    return int(found[1] or 1), int(found[2]), int(found[3]), found[4]
-
-
-def layer_of(line: str) -> tuple[str, bool] | None:
-    """Read `--> 587fa64d8d1` or `--> Using cache 587f…`: (the start of an image's ID, if it is cached)."""
-    found = _LAYER.match(line)
-    return (found[2][:11], found[1] is not None) if found else None
 
 
 def run_failure(lines: Sequence[str]) -> int | None:
@@ -251,5 +246,3 @@ def run_failure(lines: Sequence[str]) -> int | None:
 
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm/v7"}
-_STEP = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/(\d+): (.*)")
-_LAYER = re.compile(r"--> (Using cache )?([0-9a-f]{11,64})$")

@@ -41,9 +41,9 @@ def storage_in(folder: Path, user: Podman, *, driver: str | None = None) -> Iter
 
 def builder(user: Podman, store: Path) -> Podman:
     """The Podman that builds stages: the user's own, or one in the store where that uses fuse-overlayfs."""
-    _, program, _ = user.graph()
+    _, program, root = user.graph()
     if not program:
-        return user
+        return replace(user, root=root)
     folder = store / "storage"
     folder.mkdir(mode=0o700, exist_ok=True)
     own, driver = _without_program(user, folder)
@@ -70,4 +70,6 @@ def _without_program(user: Podman, folder: Path) -> tuple[Podman, str]:
 
 def _at(podman: Podman, root: Path, run_root: Path, driver: str) -> Podman:
     command = ["--root", str(root), "--runroot", str(run_root), "--storage-driver", driver]
-    return replace(podman, command=(*podman.command, *command), place=f"[{driver}@{root}+{run_root}]")
+    return replace(
+        podman, command=(*podman.command, *command), root=str(root), place=f"[{driver}@{root}+{run_root}]"
+    )

@@ -28,13 +28,12 @@ from typing import Any, BinaryIO
 
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
-from rbuild.files import Scratch, locked, write_atomically
+from rbuild.files import Scratch, locked, says_no_space, write_atomically
 
 CHUNK = 1 << 20
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
 _CHECKSUM = hashlib.sha256().digest_size
-_NO_SPACE = "no space left on device"
 _REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -185,8 +184,8 @@ class Store:
             raise self.full() from error
 
     def is_full(self, said: str) -> bool:
-        """Whether a program complains, in Go's words, that there is no space left in the store."""
-        return any(_NO_SPACE in line and str(self.root) in line for line in said.splitlines())
+        """Whether a program complains that there is no space left in the store."""
+        return any(says_no_space(line) and str(self.root) in line for line in said.splitlines())
 
     def full(self) -> RbuildError:
         """The error for a full disk under the store."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from rbuild.containerfile.expand import image_uses
+from rbuild.containerfile.expand import image_uses, needed_targets
 from rbuild.containerfile.model import Containerfile
 from rbuild.containerfile.parse import parse
 from rbuild.containerfile.render import render
 from rbuild.containerfile.steps import step_lines
 from rbuild.podman import Podman
+from rbuild.verbs.following import Expected
 
 CONTAINERFILE = """\
 ARG WHICH=Build
@@ -85,7 +86,16 @@ def test_a_build_of_several_targets(podman: list[str], tmp_path: Path) -> None:
     assert found[:3] == [2, 3, 6]
     assert found.index(16) < found.index(19)
     assert [line for line in found if line >= 17] == [17, 19, 21]
-    assert len([line for line in output if "STEP" in line]) == len(found)
+    own = [line for line in output if "STEP" in line]
+    assert len(own) == len(found)
+    # Word for word, but for the target that is not needed.
+    rendered = (tmp_path / "context" / "Containerfile").read_bytes()
+    expected = Expected(
+        written=steps, given=step_lines(parse(rendered, "given")), needed=needed_targets(file)
+    )
+    assert [line for line in own if expected.step(line) is None] == [
+        line for line in own if line.startswith("[2/4] ")
+    ]
 
 
 def test_a_build_of_one_target(podman: list[str], tmp_path: Path) -> None:

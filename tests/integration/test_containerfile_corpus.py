@@ -18,9 +18,11 @@ from containerfilecorpus import corpus
 
 from rbuild.containerfile.model import Containerfile, Instruction
 from rbuild.containerfile.parse import parse
+from rbuild.containerfile.steps import step_lines
 from rbuild.containerfile.words import SPACES
 from rbuild.errors import RbuildError
 from rbuild.podman import Podman
+from rbuild.verbs.following import Expected
 
 FILES = int(os.environ.get("RBUILD_PODMAN_FILES", "100"))
 _STEP = re.compile(r"STEP ([0-9]+)/([0-9]+): (.*)", re.S)
@@ -101,6 +103,9 @@ def test_podman_sees_the_same_instructions(podman: list[str], tmp_path: Path) ->
             assert one.total == len(expected), (text, one.said)
         assert one.steps == expected[: len(one.steps)], (text, one.said)
         assert one.image is None or len(one.steps) == len(expected), (text, one.said)
+        own = Expected(written=step_lines(file), given=step_lines(file), needed=(0,))
+        read = [step for line in one.said.split("\n") if (step := own.step(line))]
+        assert [step.number for step in read] == [*range(1, len(one.steps) + 1)], (text, one.said)
         steps += len(one.steps)
     assert steps > 2 * FILES
     done = [(file, one.image) for (_, file), one in zip(files, built, strict=True) if one.image]

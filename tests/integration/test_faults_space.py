@@ -89,6 +89,29 @@ def test_no_space_in_podmans_storage(large: World, size: str) -> None:
     assert f"error: {storage}/storage: no space left in Podman's storage" in outcome.said
     assert "podman system df" in outcome.said
     assert set(outcome.left) == FILES
+    if size == "90m":  # where it is, what became of it, and all that it said, are told as well
+        assert "error: Containerfile:3: stage one: `RUN busybox cp /large /copy` failed" in outcome.said
+        assert f"the whole output: {large.store}/logs/demo/one.log" in outcome.said
+
+
+def test_a_run_that_fills_a_file_system_of_its_own(world: World, layouts: Layouts) -> None:
+    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    world.write(
+        {
+            "rbuild.yaml": project_file(
+                bases, {"one": {"containerfile": "Containerfile", "context": "context"}}
+            ),
+            "Containerfile": "FROM localhost/base:1\nRUN --mount=type=tmpfs,target=/own,tmpfs-size=1m \\\n"
+            "    busybox dd if=/dev/zero of=/own/full bs=1M count=3 || exit 7\n",
+            "context/.keep": "",
+        }
+    )
+    done = world.rbuild("all")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert re.search(r"error: Containerfile:2: stage one: `RUN .*` failed with exit code 7", done.stderr)
+    assert f"the whole output: {world.store}/logs/demo/one.log" in done.stderr
+    assert "Podman's storage" not in done.stderr and "in the store" not in done.stderr
 
 
 class _Endless(BaseHTTPRequestHandler):

@@ -30,6 +30,7 @@ class Site(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.2", 0), Page)
         self.pages: dict[str, Any] = {}  # bytes, or what gives them when it is asked
+        self.statuses: dict[str, int] = {}  # where it is another one
         self.asked: list[str] = []
 
     def url(self, path: str) -> str:
@@ -44,7 +45,7 @@ class Page(BaseHTTPRequestHandler):
         data = self.server.pages.get(self.path)
         if callable(data):
             data = data()
-        self.send_response(200 if data is not None else 404)
+        self.send_response(self.server.statuses.get(self.path, 200 if data is not None else 404))
         self.send_header("Content-Length", str(len(data or b"")))
         self.end_headers()
         self.wfile.write(data or b"")
@@ -253,10 +254,9 @@ RUN busybox wget -q -O /new {page}?$(busybox cat /proc/sys/kernel/random/uuid) |
     world.forget_images()
     done = world.rbuild("all", mode)
     assert done.returncode == 1
-    *_, problem, hint = done.stderr.strip().splitlines()
-    for part in ("stage asks", "asks.Containerfile:4", site.url("/page?")):
-        assert part in problem, done.stderr
-    assert "rbuild lock" in hint
+    last = done.stderr.strip().splitlines()[-1]
+    for part in ("stage asks", "asks.Containerfile:4", site.url("/page?"), "rbuild lock asks"):
+        assert part in last, done.stderr
     assert len(site.asked) == asked
     assert (world.project / "rbuild.lock").read_bytes() == lock
 
@@ -280,6 +280,109 @@ def test_a_stale_lock_under_locked_fails_before_anything_is_built(
     assert done.returncode == 1
     assert "stage reads is out of date (file: late.txt changed)" in done.stderr
     assert world.podman("images", "--all", "--quiet") == images
+
+
+FEWER = """\
+FROM localhost/base:1
+RUN busybox wget -q -O /page {page}
+RUN {{ echo 'STEP 4/5: RUN busybox wget -q -O /last {last}'; echo 'STEP 9/9: RUN x'; echo '--> {id}'; }} && \\
+    busybox wget -q -O /other {other} && busybox printf 'no end of line'
+RUN busybox wget -q -O /last {last}
+COPY late.txt /
+"""
+
+
+def test_no_read_is_lost_though_a_run_prints_what_podman_prints(
+    world: World, layouts: Layouts, site: Site
+) -> None:
+    """The step that comes next, word for word: what is read after that would be of another layer."""
+    site.pages = Everything()
+    urls = {name: site.url(f"/{name}") for name in ("page", "other", "last")}
+    project(world, layouts, {"reads": FEWER.format(**urls, id="f" * 12)})
+    world.ok("all")
+    recording = world.lock["stages"]["reads"]["recording"]
+    assert {one["url"] for one in recording["responses"]} == set(urls.values())
+    first = world.digests()
+    # All layers but the last are of the build before, and then of one that nobody doubts.
+    for text in ("late\n", "later\n"):
+        world.write({"context/late.txt": text})
+        world.ok("all")
+        assert world.lock["stages"]["reads"]["recording"] == recording
+    world.write({"context/late.txt": "early\n"})
+    world.ok("all", "--offline")
+    assert world.digests() == first
+    # Without a lock, nothing else says what the layers have read.
+    (world.project / "rbuild.lock").unlink()
+    world.ok("all")
+    assert world.lock["stages"]["reads"]["recording"] == recording
+
+
+SOMETIMES = """\
+FROM localhost/base:1
+RUN busybox wget -q -O /page {page}
+RUN --mount=type=secret,id=mode busybox grep -q less /run/secrets/mode || busybox wget -q -O /other {other}
+"""
+
+
+def test_under_locked_what_is_built_is_what_is_locked(world: World, layouts: Layouts, site: Site) -> None:
+    """The image is not in the store, and a RUN reads less than is locked: what it goes by is no input."""
+    site.pages = Everything()
+    text = SOMETIMES.format(page=site.url("/page"), other=site.url("/other"))
+    project(world, layouts, {"reads": text}, secrets={"mode": {"env": "MODE"}})
+    world.ok("all", env={"MODE": "read more"})
+    path = world.project / "rbuild.lock"
+    lock, first = path.read_bytes(), world.digests()
+    forget_image(world, "reads")
+    world.forget_images()
+    for command in (("all", "--locked"), ("build", "reads", "--locked", "--no-load")):
+        done = world.rbuild(*command, env={"MODE": "read less"})
+        assert done.returncode == 1, done.stderr
+        error = done.stderr.partition("error: ")[2]
+        for part in (
+            "rbuild.lock stages.reads: ",
+            f"it did not read {site.url('/other')}",
+            "hint: rbuild build",
+        ):
+            assert part in error
+        assert site.url("/page") not in error
+        assert path.read_bytes() == lock
+        assert "localhost/demo/reads" not in world.podman("images")
+    world.ok("all", "--locked", env={"MODE": "read more"})
+    assert world.digests() == first and path.read_bytes() == lock
+    forget_image(world, "reads")
+    world.ok("all", env={"MODE": "read less"})  # the layers are cached, and say what they have read
+    assert path.read_bytes() == lock
+
+
+NOT_ANSWERED = """\
+FROM localhost/base:1
+# answered well, refused, not answered by anyone
+RUN busybox wget -q -O /page {page}
+RUN busybox wget -q -O /dev/null {refused} || busybox true
+RUN busybox wget -q -O /dev/null {broken} || busybox true
+"""
+
+
+def test_a_request_that_no_replay_can_answer_is_warned_of(world: World, layouts: Layouts, site: Site) -> None:
+    site.pages["/page"] = b"page\n"
+    site.statuses |= {"/refused": 401, "/broken": 500}
+    urls = {name: site.url(f"/{name}") for name in ("page", "refused", "broken")}
+    project(world, layouts, {"asks": NOT_ANSWERED.format(**urls)})
+    done = world.ok("all")
+    (warning,) = (line for line in done.stderr.splitlines() if "warning: " in line)
+    for part in ("asks.Containerfile:5", urls["broken"], "answered 500", "rbuild verify"):
+        assert part in warning, done.stderr
+    assert "hint: leave the request out, or rbuild lock --upgrade asks" in done.stderr
+    recorded = {
+        one["url"]: one.get("status", 200) for one in world.lock["stages"]["asks"]["recording"]["responses"]
+    }
+    assert recorded == {urls["page"]: 200, urls["refused"]: 401}
+    forget_image(world, "asks")
+    world.forget_images()
+    done = world.rbuild("all", "--offline")
+    assert done.returncode == 1
+    assert urls["broken"] in done.stderr.strip().splitlines()[-1]
+    assert f"{urls['refused']}: GET" not in done.stderr
 
 
 UPDATES = """\

@@ -8,7 +8,27 @@ from dataclasses import dataclass, field
 from rbuild.containerfile.expand import find_target
 from rbuild.containerfile.model import BuildTarget, Containerfile, Instruction
 
-_STEP = re.compile(r"(?:\[([0-9]{1,6})/([0-9]{1,6})\] )?STEP ([0-9]{1,6})(?:/([0-9]{1,6}))?: ?(\S*)")
+_STEP = re.compile(
+    r"(?:\[([0-9]{1,6})/([0-9]{1,6})\] )?STEP ([0-9]{1,6})(?:/([0-9]{1,6}))?:\s*((\S*).*)", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step as a line announces it: `number` of `total` of a build target, all counted from 1.
+
+    `total` is 0 where the line has none. For a trigger (ONBUILD) of its base, `instruction` is the FROM.
+    """
+
+    target: int
+    number: int
+    total: int
+    text: str
+    instruction: Instruction
+
+    @property
+    def is_trigger(self) -> bool:
+        return self.number > 1 and self.instruction.keyword == "FROM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +42,12 @@ class Steps:
     targets: tuple[BuildTarget, ...] = field(repr=False)
 
     def find(self, output: str) -> Instruction | None:
-        """The instruction that a line of output announces; None for any other line.
+        """The instruction that a line of output announces; None for any other line."""
+        step = self.read(output)
+        return step.instruction if step else None
+
+    def read(self, output: str) -> Step | None:
+        """The step that a line of output announces; None for any other line.
 
         ONBUILD triggers of a base image count as steps between the FROM and its first instruction; they are
         reported as the FROM, which brought them.
@@ -34,15 +59,15 @@ class Steps:
         if count != len(self.targets) or not 1 <= number <= count:
             return None
         target = self.targets[number - 1]
-        step = int(match[3])
-        triggers = max(int(match[4]) - len(target.instructions) - 1, 0) if match[4] and step > 1 else 0
+        step, total = int(match[3]), int(match[4] or 0)
+        triggers = max(total - len(target.instructions) - 1, 0) if step > 1 else 0
         position = step - 2 - triggers
-        if position < 0:
-            return target.origin if step > 0 else None
-        if position >= len(target.instructions):
+        if step < 1 or position >= len(target.instructions):
             return None
-        instruction = target.instructions[position]
-        return instruction if match[5].upper() == instruction.keyword else None
+        instruction = target.origin if position < 0 else target.instructions[position]
+        if position >= 0 and match[6].upper() != instruction.keyword:
+            return None
+        return Step(target=number, number=step, total=total, text=match[5], instruction=instruction)
 
 
 def step_lines(containerfile: Containerfile, target: str | None = None) -> Steps:

@@ -68,13 +68,21 @@ class LayerCache:
             data = msgspec.msgpack.encode([*kept, *others][:_MOST_TOKENS])
             self._store.cache("tokens", inputs.cache_key(self._project), data)
 
+    def forget(self, inputs: Inputs, token: Token) -> None:
+        """Let no build meet the layers of a token any more."""
+        with self._lock:
+            others = [one for one in self._tokens(inputs) if one.name != token.name]
+            self._store.cache("tokens", inputs.cache_key(self._project), msgspec.msgpack.encode(others))
+
     def reads_of(self, token: Token, layer: str) -> StepReads | None:
         """What the step of a layer read when it ran; `layer` is the start of its ID. None: nobody knows."""
         data = self._store.cached("reads", f"{token.name}-{layer}")
         return StepReads.from_bytes(data) if data is not None else None
 
     def keep_reads(self, token: Token, layer: str, reads: StepReads) -> None:
-        """Remember what the step of a new layer read."""
+        """Remember what the step of a new layer read, beside what is remembered of that layer."""
+        if (known := self.reads_of(token, layer)) is not None:
+            reads = StepReads.of([known, reads])
         self._store.cache("reads", f"{token.name}-{layer}", reads.to_bytes())
 
     def _tokens(self, inputs: Inputs) -> list[Token]:

@@ -46,6 +46,7 @@ from rbuild.verbs.workspace import LOCK_FILE, Workspace, fits, write_lock
 ALLOW_LOOPBACK = "RBUILD_ALLOW_LOOPBACK"  # set to 1, a build may ask servers on this host's loopback
 
 _MOST_CORRUPT = 100  # blobs of one stage
+_MOST_ADDRESSES = 5  # that an error names
 
 if TYPE_CHECKING:
     from rbuild.verbs.gate import Gate
@@ -117,7 +118,8 @@ class Pipeline:
         check_secrets(self._workspace, [name for name, state in states.items() if state == "build"])
         work = {name: partial(self._stage, one, states[name]) for name, one in assessed.items()}
         results = tuple(self._together(work).values())
-        self._update(prune=True)
+        if not self._options.locked:
+            self._update(prune=True)
         return results
 
     def rebuild(self, assessed: Mapping[str, Assessment], site: Site) -> dict[str, Rebuilt]:
@@ -242,6 +244,8 @@ class Pipeline:
             built = self._build(assessed, self._site, known, cached=not upgrade)
             if locked and built.input == locked.input and built.image != locked.image:
                 raise _not_reproducible(name, locked, built)
+            if self._options.locked and built != locked:
+                raise _not_as_locked(name, locked, built)
             if self._gate:
                 self._gate.built(
                     assessed.source,
@@ -316,6 +320,7 @@ class Pipeline:
                 podman=site.podman,
                 clock=site.clock,
                 cached=cached,
+                frozen=self._options.locked,
                 secrets=read_secrets(workspace, source.stage),
                 log=workspace.store.log_path(workspace.project.name, source.stage.name),
                 emit=self._emit,
@@ -397,3 +402,28 @@ def _not_reproducible(name: str, locked: StageLock, built: StageLock) -> RbuildE
         hint=f"rbuild verify {name} shows what differs; rbuild lock --upgrade {name} accepts a new image",
         exit_code=Exit.FINDING,
     )
+
+
+def _not_as_locked(name: str, locked: StageLock | None, built: StageLock) -> RbuildError:
+    """Why what was built under --locked does not count: the lock would have to change for it."""
+    before, now = (_addresses(one.recording) if one else set() for one in (locked, built))
+    differs = [f"it did not read {url}" for url in sorted(before - now)]
+    differs += [f"it read {url}" for url in sorted(now - before)]
+    if more := differs[_MOST_ADDRESSES:]:
+        differs[_MOST_ADDRESSES:] = [f"and so with {len(more)} more addresses"]
+    if locked is None or built.image != locked.image:
+        differs.append(f"its image is {built.image.manifest}")
+    return RbuildError(
+        f"stage {name} was not built as it is locked: {'; '.join(differs) or 'its inputs differ'}",
+        where=Where(file=LOCK_FILE, key=f"stages.{name}"),
+        hint=f"rbuild build {name}, without --locked, brings the lock up to date; "
+        f"rbuild verify {name} says whether the locked image can be built",
+        exit_code=Exit.FINDING,
+    )
+
+
+def _addresses(recording: Recording) -> set[str]:
+    """Every URL that a recording has an answer for."""
+    pages = {index.url for index in recording.indexes}
+    files = {file.url for index in recording.indexes for file in index.files}
+    return pages | files | {response.url for response in recording.responses}

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rbuild.archive import unpack
 from rbuild.containerfile.chain import Chain, image_chain, variables_set
 from rbuild.containerfile.expand import ImageUse, needed_targets, scratch_uses
-from rbuild.containerfile.model import Instruction
 from rbuild.containerfile.mounts import shares_a_cache
+from rbuild.containerfile.parse import parse
 from rbuild.containerfile.render import render, uses_heredocs
-from rbuild.containerfile.steps import Steps, step_lines
+from rbuild.containerfile.steps import step_lines
 from rbuild.context import copy_to
+from rbuild.digest import Digest
 from rbuild.errors import Exit, Problem, RbuildError, Where
-from rbuild.events import Emit, Output, StepStarted
+from rbuild.events import Emit, Note
+from rbuild.files import says_no_space
 from rbuild.image.config import Config, Platform, RootFs
 from rbuild.image.derived import derived_config, without_gateway
 from rbuild.image.manifest import OCI_CONFIG, Descriptor, canonical_manifest
 from rbuild.lock import ImageLock, StageLock
 from rbuild.plan import Inputs
-from rbuild.podman import Build, Podman, layer_of, no_space, run_failure, step_of
+from rbuild.podman import Build, Podman, no_space, run_failure
 from rbuild.process import pasteable
 from rbuild.recording import Recording
 from rbuild.sealed import environment
@@ -36,18 +37,16 @@ from rbuild.sealed.session import Session
 from rbuild.skopeo import load_image
 from rbuild.verbs.buildsecrets import Secrets
 from rbuild.verbs.canonicalise import ReadyBase, canonicalise
+from rbuild.verbs.following import Expected, Follower
 from rbuild.verbs.layercache import LayerCache, Token
 from rbuild.verbs.source import Source
 from rbuild.verbs.workspace import Workspace
 
 _GATEWAY = f"{PROXY}/"
 _HEREDOC_PODMAN = (5, 0, 0)
-_LAST_LINES = 12
 _INDEX_HINT = "the lock pins what a package index offers; if a requirement changed: rbuild lock --upgrade {}"
 # What Podman gives an image that is FROM another one which has no PATH.
 _PODMAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OWN_LINE = re.compile(r"(?:\[[0-9]+/[0-9]+\] )?COMMIT(?: .*)?\Z|[0-9a-f]{64}\Z")
-_NO_SPACE = "no space left on device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +71,7 @@ class Job:
     layers: LayerCache
     podman: Podman
     cached: bool  # whether Podman's layer cache may be used
+    frozen: bool  # whether nothing counts that does not read what is locked
     secrets: Secrets
     clock: environment.Clock | None = None  # what a RUN goes by, if not by the host's
     log: Path
@@ -104,7 +104,10 @@ def build_stage(job: Job) -> StageLock:
             job.podman.remove_working_containers(scratch)
             raise
         recording = _recording(job, token, built)
-        image = _export(job, built.image_id, scratch)
+        image = _export(job, built.image_id, scratch) if recording is not None else None
+    if recording is None or image is None:
+        job.emit(Note(stage=job.name, text="what a cached layer has read is not known; building without any"))
+        return build_stage(replace(job, cached=False))
     job.workspace.store.cache("contexts", job.inputs.context.hex, b"".join(job.source.context.lines()))
     return StageLock(
         input=job.inputs.digest(recording),
@@ -208,90 +211,41 @@ def _hand_in(
 # Running Podman
 
 
-class _Follower:
-    """Reads Podman's output: which step it is at, which layers came from the cache."""
-
-    def __init__(
-        self,
-        steps: Steps,
-        stage: str,
-        file: str,
-        emit: Emit,
-        log: Callable[[str], None],
-        hide: Callable[[str], str],
-    ) -> None:
-        self._steps = steps
-        self._hide = hide
-        self._file = file
-        self._stage = stage
-        self._emit = emit
-        self._log = log
-        self.number = 0  # of the step, counted over all build targets
-        self.instruction: Instruction | None = None
-        self._instructions: dict[int, Instruction] = {}
-        self.layers: dict[int, tuple[str, bool]] = {}  # step → the layer's ID, and whether it was cached
-        self.last: list[str] = []
-
-    def where(self, step: int | None) -> Where:
-        """The line of the Containerfile that a step is about."""
-        instruction = self._instructions.get(step or 0)
-        return Where(file=self._file, line=instruction.line if instruction else None)
-
-    def line(self, text: str) -> None:
-        """Take one line of Podman's output."""
-        text = self._hide(text)
-        self._log(text)
-        if step := step_of(text):
-            _, number, total, said = step
-            self.number += 1
-            self.instruction = self._steps.find(text) or self.instruction
-            if self.instruction:
-                self._instructions[self.number] = self.instruction
-                said = self.instruction.original
-            line = self.where(self.number).line
-            self._emit(StepStarted(stage=self._stage, number=number, total=total, text=said, line=line))
-            self.last.clear()
-            return
-        if layer := layer_of(text):
-            # A cached layer is announced twice, the second time as if it were new.
-            self.layers.setdefault(self.number, layer)
-            return
-        if _OWN_LINE.match(text):
-            return  # Podman's name for the image, which is not its digest
-        if text.startswith("Error: building at STEP ") and (found := text.rpartition('": '))[0]:
-            text = f"Error: {found[2]}"  # the step is shown already
-        self.last = [*self.last[1 - _LAST_LINES :], text]
-        self._emit(Output(stage=self._stage, text=text))
-
-
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """What a build of Podman's left: an image, and by the number of each step its layer and what it read."""
+    """What a build of Podman's left: an image, and by the number of each step its layers and what it read.
+
+    Where it is doubtful, a step may have another one's.
+    """
 
     image_id: str
-    layers: Mapping[int, tuple[str, bool]]
+    layers: Mapping[int, Mapping[str, bool]]
     reads: Mapping[int, StepReads]
+    is_doubtful: bool
 
 
-def _recording(job: Job, token: Token, built: _Built) -> Recording:
+def _recording(job: Job, token: Token, built: _Built) -> Recording | None:
     """What all steps read: those that ran now, and those whose layers were cached, when they ran.
 
-    Nobody may know what a cached layer read, if the store was emptied since; then nothing that is locked is
-    forgotten.
+    None if nobody knows what a cached layer read: the store was emptied since, or a RUN printed what Podman
+    prints. Layers of which it is not sure what they read are not met again.
     """
     steps: list[Recording] = [reads for _, reads in sorted(built.reads.items())]
-    complete = True
-    for step, (layer, cached) in built.layers.items():
-        if not cached:
+    if not job.cached:
+        return recording_of(steps)  # no layer is from the cache, and none will be met again
+    layers = [(step, *layer) for step, found in built.layers.items() for layer in found.items()]
+    cached = [job.layers.reads_of(token, layer) for _, layer, is_cached in layers if is_cached]
+    known = [reads for reads in cached if reads is not None]
+    if built.is_doubtful or len(known) < len(cached):
+        job.layers.forget(job.inputs, token)
+        return None if cached else recording_of(steps)
+    for step, layer, is_cached in layers:
+        if not is_cached:
             job.layers.keep_reads(token, layer, built.reads.get(step, StepReads()))
-        elif (reads := job.layers.reads_of(token, layer)) is not None:
-            steps.append(reads)
-        else:
-            complete = False
-    recording = recording_of(steps)
-    if not complete:
-        recording = recording_of([job.locked, recording])
-    if job.cached:
+    recording = recording_of([*steps, *known])
+    if job.frozen and recording != job.locked:
+        job.layers.forget(job.inputs, token)
+    else:
         job.layers.keep(job.inputs, job.name, token, recording)
     return recording
 
@@ -339,8 +293,20 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
                 log.flush()
 
         write(f"$ {pasteable(argv)}")
-        steps = step_lines(job.source.containerfile, stage.target)
-        follower = _Follower(steps, stage.name, str(stage.containerfile), job.emit, write, job.secrets.hide)
+        given = parse(rendered, str(stage.containerfile))
+        follower = Follower(
+            Expected(
+                written=step_lines(job.source.containerfile, stage.target),
+                given=step_lines(given, stage.target),
+                needed=_needed(job),
+            ),
+            stage=stage.name,
+            file=str(stage.containerfile),
+            emit=job.emit,
+            log=write,
+            hide=job.secrets.hide,
+            is_full=job.podman.is_full,
+        )
 
         def refused(reason: str) -> None:
             follower.line(f"rbuild: {reason}")
@@ -362,8 +328,20 @@ def _run_podman(job: Job, names: Mapping[ImageUse, str], scratch: Path) -> _Buil
     if code != 0 or any(one.kind.is_fatal for one in exchange.failures):
         raise _failure(job, follower, exchange, code)
     _check_reads(job, exchange.observed().values())
+    _warn_of_gaps(job, follower, exchange)
     image_id = build.image_id.read_text().strip().removeprefix("sha256:")
-    return _Built(image_id, follower.layers, exchange.observed())
+    return _Built(image_id, follower.layers, exchange.observed(), follower.is_doubtful)
+
+
+def _warn_of_gaps(job: Job, follower: Follower, exchange: Exchange) -> None:
+    """Say which requests of a build that went well nevertheless make it fail when it is replayed."""
+    for gap in exchange.gaps():
+        text = (
+            f"{_at(follower.where(gap.step), gap.url)}: {gap.method}: {gap.why}; no such answer is recorded, "
+            "so `rbuild verify` and --offline will fail here\n"
+            f"hint: leave the request out, or rbuild lock --upgrade {job.name} when it is answered"
+        )
+        job.emit(Note(stage=job.name, text=job.secrets.hide(text), level="warning"))
 
 
 def _check_reads(job: Job, steps: Iterable[StepReads]) -> None:
@@ -378,12 +356,8 @@ def _check_reads(job: Job, steps: Iterable[StepReads]) -> None:
             )
 
 
-def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> RbuildError:
-    """Why a build failed; the last lines name stage, line and URL where an address was the reason."""
-    if job.workspace.store.is_full("\n".join(follower.last)):
-        return job.workspace.store.full()
-    if any(_NO_SPACE in line for line in follower.last):
-        return no_space(job.podman)
+def _failure(job: Job, follower: Follower, exchange: Exchange, code: int) -> RbuildError:
+    """Why a build failed; the last line names stage, line and URL where an address was the reason."""
     problems: list[Problem] = []
     if code != 0:
         instruction = follower.instruction
@@ -398,37 +372,50 @@ def _failure(job: Job, follower: _Follower, exchange: Exchange, code: int) -> Rb
                 hint=_INDEX_HINT.format(job.name) if job.locked.indexes and not exchange.failures else None,
             )
         )
-    problems += [
-        Problem(
-            what=f"stage {job.name}: {failure.reason}",
-            where=_at(follower.where(failure.step), failure),
-            hint=_hint(job, failure.kind) or failure.hint,
-        )
-        for failure in exchange.failures
-    ]
-    problems = [replace(one, what=job.secrets.hide(one.what), where=_hidden(job, one)) for one in problems]
-    unlocked = any(failure.kind is Kind.NOT_LOCKED for failure in exchange.failures)
+        problems += _full_disk(job, follower)
+    # What is not locked comes last: it is why a build under --offline or --locked fails.
+    failures = sorted(exchange.failures, key=lambda failure: failure.kind is Kind.NOT_LOCKED)
+    problems += [_refused(job, failure, follower.where(failure.step)) for failure in failures]
+    problems = [_hidden(job, one) for one in problems]
+    unlocked = any(failure.kind is Kind.NOT_LOCKED for failure in failures)
     return RbuildError(problems, exit_code=Exit.FINDING if unlocked else Exit.CANNOT_TELL)
 
 
-def _hidden(job: Job, problem: Problem) -> Where | None:
-    where = problem.where
-    return replace(where, url=job.secrets.hide(where.url)) if where and where.url else where
+def _full_disk(job: Job, follower: Follower) -> Sequence[Problem]:
+    """That the store or Podman's storage is full, if the step says so and it is.
+
+    A RUN may have filled a file system of its own. What Podman itself says, in its last line, is of its
+    storage or of the store.
+    """
+    if job.workspace.store.is_full("\n".join(follower.last)):
+        return job.workspace.store.full().problems
+    own = follower.last[-1] if follower.last and follower.last[-1].startswith("Error: ") else ""
+    if follower.found_full or says_no_space(own):
+        return no_space(job.podman).problems
+    return ()
 
 
-def _at(step: Where, failure: Failure) -> Where:
-    digest = str(failure.digest) if failure.digest else None
-    return Where(file=step.file, line=step.line, url=failure.url, digest=digest)
+def _hidden(job: Job, problem: Problem) -> Problem:
+    hide, where = job.secrets.hide, problem.where
+    if where and where.url:
+        where = replace(where, url=hide(where.url))
+    hint = hide(problem.hint) if problem.hint else None
+    return Problem(what=hide(problem.what), where=where, hint=hint)
 
 
-def _hint(job: Job, kind: Kind) -> str | None:
-    match kind:
-        case Kind.NOT_LOCKED:
-            return f"rbuild lock records it for stage {job.name}, where there is a network"
-        case Kind.UNAVAILABLE:
-            return f"rbuild lock --upgrade {job.name} records stage {job.name} anew"
-        case _:
-            return None
+def _refused(job: Job, failure: Failure, step: Where) -> Problem:
+    where = _at(step, failure.url, failure.digest)
+    hint = failure.hint
+    if failure.kind is Kind.NOT_LOCKED:
+        # The last line of all, which by itself says what is missing where.
+        hint = f"where there is a network, rbuild lock {job.name} records it for stage {job.name}: {where}"
+    elif failure.kind is Kind.UNAVAILABLE:
+        hint = f"rbuild lock --upgrade {job.name} records stage {job.name} anew"
+    return Problem(what=f"stage {job.name}: {failure.reason}", where=where, hint=hint)
+
+
+def _at(step: Where, url: str, digest: Digest | None = None) -> Where:
+    return Where(file=step.file, line=step.line, url=url, digest=str(digest) if digest else None)
 
 
 # The canonical image
