@@ -40,7 +40,8 @@ RUN busybox cat /proc/sys/kernel/random/uuid > /etc/drawn
 FROM localhost/base:1
 RUN busybox nproc > /cpus
 RUN busybox date +%Y > /year
-RUN busybox hostname > /caller; umask >> /caller; busybox date +%Z >> /caller
+RUN --mount=type=secret,id=key busybox test -s /run/secrets/key && \\
+    busybox hostname > /caller; umask >> /caller; busybox date +%Z >> /caller
 COPY . /data/
 """,
 }
@@ -52,13 +53,15 @@ def built(layouts: Layouts) -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="rb-"))
     made = make_world(folder)
     bases = layouts.install(made, "tiny", ("localhost/base:1",))
-    stages = {
+    stages: dict[str, dict[str, Any]] = {
         name: {"containerfile": f"{name}.Containerfile", "context": "context"} for name in CONTAINERFILES
     }
+    stages["host"]["secrets"] = {"key": {"file": "private/key"}}
     made.write({f"{name}.Containerfile": text for name, text in CONTAINERFILES.items()})
     made.write(
         {
             "rbuild.yaml": project_file(bases, stages),
+            "private/key": "correct horse battery staple\n",
             "context/a/b.txt": "b\n",
             "context/c.txt": "c\n",
             "context/left-out.txt": "no\n",

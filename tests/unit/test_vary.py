@@ -12,6 +12,7 @@ from rbuild.compare.causes.catalogue import UNKNOWN
 from rbuild.compare.model import Blame, Cause, Change, Comparison, Difference, Part, Side, Verdict
 from rbuild.digest import Digest
 from rbuild.podman import Podman
+from rbuild.verbs.buildsecrets import check_secrets, read_secrets
 from rbuild.verbs.checkout import checkout
 from rbuild.verbs.conditions import CONDITIONS, MOMENT, NotVaried
 from rbuild.verbs.rebuild import Setting
@@ -123,6 +124,31 @@ def test_a_checkout_has_the_same_contexts(workspace: Workspace, tmp_path: Path, 
     assert not (copy.root / "unrelated").exists()
     assert (copy.root / "src/a.txt").stat().st_mtime == 1000
     assert (workspace.root / "src/a.txt").stat().st_mtime != 1000
+
+
+def test_a_checkout_has_no_copy_of_a_secret(workspace: Workspace, tmp_path: Path) -> None:
+    """The stages of the copy read it from where it is, and it stays out of every context."""
+    root = workspace.root
+    (root / "docker/one").write_text("FROM scratch\nRUN --mount=type=secret,id=key true\nCOPY . /\n")
+    (root / "rbuild.yaml").write_text(
+        PROJECT.replace(
+            "{containerfile: docker/one,", "{containerfile: docker/one, secrets: {key: {file: src/key}},"
+        )
+    )
+    (root / "src/key").write_text("correct horse\n")
+    workspace = open_workspace(root, workspace.env)
+    sources = read_sources(workspace, ["one", "two"])
+    copy = checkout(workspace, sources.values(), tmp_path / "copy")
+    check_secrets(copy, ["one"])
+    stage = copy.project.stages["one"]
+    assert read_secrets(copy, stage).shown_in(b"it is correct horse") == "key"
+    options, variables = read_secrets(copy, stage).hand_over(tmp_path / "links")
+    assert variables == {} and (tmp_path / "links" / "0").samefile(root / "src/key")
+    assert options == [f"id=key,src={tmp_path}/links/0"]
+    assert not any("horse" in path.read_text() for path in copy.root.rglob("*") if path.is_file())
+    assert read_sources(copy, ["one"])["one"].context.digest == sources["one"].context.digest
+    again = checkout(copy, sources.values(), tmp_path / "again")
+    assert again.secrets_root == root
 
 
 def test_a_checkout_follows_the_umask(workspace: Workspace, tmp_path: Path) -> None:

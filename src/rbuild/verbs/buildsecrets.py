@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -110,7 +110,7 @@ def read_secrets(workspace: Workspace, stage: Stage) -> Secrets:
     problems: list[Problem] = []
     for name, secret in stage.secrets.items():
         try:
-            values.append(_read(name, secret, workspace.root, workspace.env))
+            values.append(_read(name, secret, workspace))
         except RbuildError as error:
             where = _in_project_file(workspace, stage.name, name)
             problems += [Problem(what=one.what, where=where, hint=one.hint) for one in error.problems]
@@ -124,13 +124,13 @@ def secrets_at_hand(workspace: Workspace, stage: Stage) -> Secrets:
     values: list[_Value] = []
     for name, secret in stage.secrets.items():
         with contextlib.suppress(RbuildError):
-            values.append(_read(name, secret, workspace.root, workspace.env))
+            values.append(_read(name, secret, workspace))
     return Secrets(tuple(values))
 
 
-def _read(name: str, secret: Secret, root: Path, environ: Mapping[str, str]) -> _Value:
+def _read(name: str, secret: Secret, workspace: Workspace) -> _Value:
     if secret.env is not None:
-        text = environ.get(secret.env)
+        text = workspace.env.get(secret.env)
         if text is None:
             raise RbuildError(
                 f"the secret {name!r} is missing: the variable {secret.env} is not set",
@@ -138,7 +138,7 @@ def _read(name: str, secret: Secret, root: Path, environ: Mapping[str, str]) -> 
             )
         return _Value(name, os.fsencode(text), None)
     assert secret.file is not None  # checked with the file
-    path = root / secret.file
+    path = (workspace.secrets_root or workspace.root) / secret.file
     try:
         if not path.is_file():
             raise FileNotFoundError(2, "there is no such file")

@@ -24,6 +24,7 @@ def checkout(
 ) -> Workspace:
     """Copy what stages are made of into the new folder `target`; gives the project that is there.
 
+    Secrets are not copied: they are read from where they are.
     Files are made in the order of their names, or `backwards`; modes follow from the executable bit and the
     umask of this process, as those of a git checkout do. `mtime` is in seconds since 1970; None: now.
     """
@@ -57,7 +58,7 @@ def checkout(
             _copy(workspace.root / path, place, executable=files[path])
         if mtime is not None:
             os.utime(place, (mtime, mtime), follow_symlinks=False)
-    return replace(workspace, root=target)
+    return replace(workspace, root=target, secrets_root=workspace.secrets_root or workspace.root)
 
 
 def _copy(source: Path, place: Path, *, executable: bool) -> None:

@@ -41,6 +41,7 @@ class Workspace:
     podman: Podman
     env: Mapping[str, str]
     trust: Trust | None = None  # the project's own; where it has none, the user's holds
+    secrets_root: Path | None = None  # what the files of secrets are relative to, if not to `root`
 
     @property
     def lock_path(self) -> Path:
