@@ -30,6 +30,7 @@ _SETTINGS = (
 )
 _TRIAL_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
+_CONTAINERS = {"podman": Path("/run/.containerenv"), "docker": Path("/.dockerenv")}
 _CAPABILITIES = "security.capability"
 _FIRST_SUBORDINATE = 100000  # SUB_UID_MIN of login.defs(5)
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -108,6 +109,7 @@ class Host:
     settings: Mapping[str, int]  # the kernel's, where it knows them
     sealed: Attempt | None  # None: not tried
     cgroups: Cgroups
+    container: str | None = None  # what started the container that this is: podman or docker
 
 
 def probe(environment: Mapping[str, str], store: Path) -> Host:
@@ -151,6 +153,7 @@ def probe(environment: Mapping[str, str], store: Path) -> Host:
         settings=_settings(),
         sealed=sealed_build,
         cgroups=_cgroups(),
+        container=next((name for name, mark in _CONTAINERS.items() if mark.exists()), None),
     )
 
 

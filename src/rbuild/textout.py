@@ -58,7 +58,12 @@ def say_changes(changes: Sequence[Change], lead: str) -> None:
 
 def say_plan(plan: StagePlan) -> None:
     """What building a stage would do."""
-    say(f"stage {plan.stage}: {'build' if plan.action == 'build' else 'nothing to do'}")
+    actions = {
+        "nothing": "nothing to do",
+        "load": "load its image into Podman's storage",
+        "fetch": f"fetch its image from {' or '.join(plan.substitutes)}, or build it",
+    }
+    say(f"stage {plan.stage}: {actions.get(plan.action, plan.action)}")
     say_changes(plan.changes, "  because ")
     target = f", target {plan.target}" if plan.target else ""
     say(f"  Containerfile  {plan.containerfile}{target}")

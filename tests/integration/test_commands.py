@@ -18,6 +18,8 @@ import pytest
 import yaml
 from worlds import RBUILD, Layouts, World, make_world, project_file, remove_world
 
+from rbuild.podman import Podman
+
 CONTAINERFILE = """\
 FROM localhost/base:1
 ARG FLAVOUR
@@ -187,6 +189,30 @@ def test_plan_changes_nothing(copy: World) -> None:
 def test_plan_of_what_is_up_to_date(copy: World) -> None:
     assert copy.json("plan", "two")["action"] == "nothing"
     assert copy.ok("plan", "two").stdout.startswith("stage two: nothing to do\n")
+
+
+def test_plan_of_an_image_that_is_not_where_it_has_to_be(copy: World) -> None:
+    """In Podman's storage, but not in the store; then the other way round."""
+    config = yaml.safe_load((copy.project / "rbuild.yaml").read_text())
+    elsewhere = {"RBUILD_STORE": str(copy.data.with_name("empty"))}
+    said = copy.ok("plan", "two", env=elsewhere).stdout
+    assert said.startswith("stage two: build\n  because image: not in the store\n")
+    copy.write({"rbuild.yaml": yaml.safe_dump({**config, "substitutes": ["quay.io/team"]})})
+    said = copy.ok("plan", "two", env=elsewhere).stdout
+    assert said.startswith(
+        "stage two: fetch its image from quay.io/team, or build it\n  because image: not in"
+    )
+    found = json.loads(copy.ok("plan", "two", "--json", env=elsewhere).stdout)
+    assert (found["action"], found["substitutes"]) == ("fetch", ["quay.io/team"])
+
+    nobodys = {"XDG_DATA_HOME": str(copy.data.with_name("nobodys")), "RBUILD_STORE": str(copy.store)}
+    try:
+        said = copy.ok("plan", "two", env=nobodys).stdout
+    finally:
+        Podman(env={**copy.env, **nobodys}).remove_tree(Path(nobodys["XDG_DATA_HOME"]))
+    assert said.startswith(
+        "stage two: load its image into Podman's storage\n  because image: not in Podman's"
+    )
 
 
 # lock, build, images

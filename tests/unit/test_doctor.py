@@ -114,7 +114,27 @@ def test_podman_that_cannot_tell() -> None:
 
     assert podman.name == "podman"
     assert "no such runtime" in podman.found
-    assert podman.fix == "podman info"
+    assert podman.fix == "podman system migrate && podman info"
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        (
+            'default OCI runtime "crun" not found: invalid argument',
+            "sudo apt-get install --no-install-recommends crun",
+        ),
+        ("database graph driver name does not match", "podman system reset --force && podman info"),
+        (
+            "cannot re-exec process to join the existing user namespace",
+            "podman system migrate && podman info",
+        ),
+    ],
+)
+def test_podman_that_says_what_it_lacks(said: str, fix: str) -> None:
+    checks = {check.name: check for check in judge(replace(HOST, engine=said), debian_bases=True)}
+
+    assert checks["podman"].fix == fix
 
 
 def test_mmdebstrap_is_needed_for_debian_bases_only() -> None:
@@ -220,16 +240,36 @@ def test_a_distribution_without_apt() -> None:
             id="no other runtime",
         ),
         pytest.param(
+            {"engine": replace(ENGINE, runs=Attempt(False, "sd-bus call: Permission denied"))},
+            "OCI runtime",
+            "mkdir -p ~/.config/containers/containers.conf.d && "
+            "printf '[engine]\\ncgroup_manager = \"cgroupfs\"\\n'"
+            " > ~/.config/containers/containers.conf.d/rbuild-runtime.conf",
+            id="no session",
+        ),
+        pytest.param(
+            {"engine": replace(ENGINE, runs=Attempt(False, "symbol lookup error"))},
+            "OCI runtime",
+            "sudo apt-get install --reinstall --no-install-recommends crun",
+            id="no runtime works",
+        ),
+        pytest.param(
             {"store": folder("/data", free=GIB // 2)},
             "disk: store",
-            "set RBUILD_STORE to a folder on a larger file system",
+            "export RBUILD_STORE=/A/LARGER/DISK/rbuild",
             id="store full",
         ),
         pytest.param(
             {"store": folder("/data", writable=False)},
             "disk: store",
-            "set RBUILD_STORE to a folder on a larger file system",
+            "sudo install -d -m 700 -o ada /data",
             id="store read-only",
+        ),
+        pytest.param(
+            {"engine": replace(ENGINE, graph=folder("/data", writable=False))},
+            "disk: podman",
+            "sudo install -d -m 700 -o ada /data",
+            id="podman read-only",
         ),
         pytest.param(
             {"engine": replace(ENGINE, graph=folder("/data", free=0))},
@@ -265,11 +305,14 @@ def test_user_namespaces_are_refused_by_a_setting(settings: dict[str, int], fix:
 
 
 def test_user_namespaces_are_refused_for_no_visible_reason() -> None:
-    failed = only_trouble(replace(HOST, user_namespace=Attempt(False, "Operation not permitted")))
+    host = replace(HOST, user_namespace=Attempt(False, "Operation not permitted"))
+    failed = only_trouble(host)
 
     assert failed.ok is False
     assert "Operation not permitted" in failed.found
-    assert "--privileged" in (failed.fix or "")
+    assert (failed.fix or "").startswith("sudo dmesg | grep ")
+    inside = only_trouble(replace(host, container="docker"))
+    assert "docker run --privileged" in (inside.fix or "")
 
 
 def test_ids_may_come_from_a_directory_service() -> None:
@@ -292,7 +335,8 @@ def test_vfs_is_a_warning(configured: bool) -> None:
     warned = only_trouble(replace(HOST, engine=replace(ENGINE, driver="vfs", configured=configured)))
 
     assert (warned.name, warned.ok) == ("storage driver", None)
-    assert "podman system reset" in (warned.fix or "")
+    assert (warned.fix or "").startswith("podman system reset --force && ")
+    assert "removes all" in warned.found
     # A configuration that is there is edited, never overwritten.
     assert ("> /home/ada" in (warned.fix or "")) is not configured
 
@@ -320,4 +364,4 @@ def test_what_works_with_less_is_a_warning(changes: dict[str, object], found: st
 
     assert warned.ok is None
     assert found in warned.found
-    assert warned.fix
+    assert warned.fix and warned.fix.split()[0] in ("sudo", "export")

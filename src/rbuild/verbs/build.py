@@ -72,7 +72,7 @@ def build(
     A stage that fails does not keep the others from being built; its error is in its result. Raises
     RbuildError for what concerns all of them and, under `locked`, for a lock that is not right (exit 1).
     """
-    options = replace(options, substitutes=_substitutes(workspace, options))
+    options = with_substitutes(workspace, options)
     with ThreadPoolExecutor(1) as pool:
         # Podman takes as long to answer as all the rest of "nothing to do".
         asked = pool.submit(workspace.podman.digests) if options.goal is Goal.PODMAN else None
@@ -84,7 +84,9 @@ def build(
     if options.locked and (stale or remains):
         why = {name: detailed(workspace.store, one) for name, one in assessed.items() if name in stale}
         raise _out_of_date(why, remains)
-    states = {name: _state(workspace, one, name in stale, options, loaded) for name, one in assessed.items()}
+    states = {
+        name: state_of(workspace, one, name in stale, options, loaded) for name, one in assessed.items()
+    }
     if lock and not remains and all(state == "up to date" for state in states.values()):
         return tuple(
             StageResult(stage=name, outcome="up to date", digest=lock.stages[name].image.manifest)
@@ -97,7 +99,7 @@ def build(
     return Pipeline(workspace, lock or empty, options, emit, gate=gate).run(assessed, states)
 
 
-def _state(
+def state_of(
     workspace: Workspace,
     assessed: Assessment,
     stale: bool,
@@ -118,11 +120,12 @@ def _state(
     return "up to date" if str(image.manifest) in loaded.get(name, ()) else "load"
 
 
-def _substitutes(workspace: Workspace, options: Options) -> tuple[Destination, ...]:
+def with_substitutes(workspace: Workspace, options: Options) -> Options:
+    """The options with the substitutes of the project; none if they say offline."""
     if options.offline:
-        return ()
+        return replace(options, substitutes=())
     named = map(Destination.parse, workspace.project.substitutes)
-    return tuple(dict.fromkeys([*options.substitutes, *named]))
+    return replace(options, substitutes=tuple(dict.fromkeys([*options.substitutes, *named])))
 
 
 def _out_of_date(stale: Mapping[str, Sequence[Change]], remains: Collection[Change]) -> RbuildError:

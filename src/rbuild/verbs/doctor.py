@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ class Check:
     """One thing that was looked at.
 
     `ok` is None for a warning: rbuild works, with less, or the check could not be made. `found` says what
-    is there; `fix` is the line to type or the edit to make, None where there is nothing to do.
+    is there; `fix` is the line to type, None where there is nothing to do.
     """
 
     name: str
@@ -67,11 +68,11 @@ def _checks(host: Host, *, debian_bases: bool) -> Iterator[Check]:
         yield _runtime(host, host.engine)
         yield _storage_driver(host.engine)
         yield _cgroups(host, host.engine)
-        yield _disk("disk: podman", host.engine.graph, "podman system prune --all")
+        yield _disk(host, "disk: podman", host.engine.graph, "podman system prune --all")
     else:
         for name in ("OCI runtime", "storage driver", "cgroups", "disk: podman"):
             yield Check(name=name, ok=None, found=f"not looked at: {host.engine}")
-    yield _disk("disk: store", host.store, "set RBUILD_STORE to a folder on a larger file system")
+    yield _disk(host, "disk: store", host.store, "export RBUILD_STORE=/A/LARGER/DISK/rbuild")
 
 
 def _user(host: Host) -> Check:
@@ -137,9 +138,19 @@ def _podman(host: Host) -> Check:
             name="podman",
             ok=False,
             found=f"{version}, but it does not work: {host.engine}",
-            fix="podman info",
+            fix=_mending(host, host.engine),
         )
     return Check(name="podman", ok=True, found=version)
+
+
+def _mending(host: Host, said: str) -> str:
+    """The line for a Podman that ends with an error, by what it says."""
+    if runtime := re.search(r'OCI runtime "([a-z]+)" not found', said):
+        return _install(host, runtime[1])
+    if re.search(r"graph driver|database|storage\.conf", said):
+        return "podman system reset --force && podman info"
+    # Its user namespace is made anew, with the ids and the run folder of now.
+    return "podman system migrate && podman info"
 
 
 def _command(host: Host, name: str, *, wanted: str, needed: bool) -> Check:
@@ -214,7 +225,9 @@ def _allowed_by(host: Host, *settings: tuple[str, int, int]) -> str:
     for setting, refuses, allows in settings:
         if host.settings.get(setting) == refuses:
             return f"echo {setting}={allows} | sudo tee /etc/sysctl.d/90-rbuild.conf && sudo sysctl --system"
-    return "in a container: start it with --privileged; else ask who runs this host to allow namespaces"
+    if host.container:
+        return f"exit, and start this container with more rights: {host.container} run --privileged …"
+    return "sudo dmesg | grep -iE 'apparmor|selinux|seccomp|lockdown' | tail -n 5"
 
 
 def _sealed(host: Host) -> Check:
@@ -232,15 +245,22 @@ def _runtime(host: Host, engine: Engine) -> Check:
     if engine.runs.worked:
         return Check(name=name, ok=True, found=engine.runtime or "runs a container")
     found = f"{engine.runtime or 'the configured runtime'} does not run a container here: {engine.runs.said}"
-    choose = (
-        f"mkdir -p {_RUNTIME_CONF.rpartition('/')[0]} && "
-        f"printf '[engine]\\nruntime = \"{engine.other_runtime or 'runc'}\"\\n' > {_RUNTIME_CONF}"
-    )
+    choose = _configured(f'[engine]\\nruntime = "{engine.other_runtime or "runc"}"')
     if engine.other_runtime:
         return Check(name=name, ok=False, found=found, fix=choose)
     if host.commands["runc"] is None:
         return Check(name=name, ok=False, found=found, fix=f"{_install(host, 'runc')} && {choose}")
-    return Check(name=name, ok=False, found=found, fix="podman run --rm --network none IMAGE true")
+    if re.search("cgroup|sd-bus|dbus|systemd", engine.runs.said):
+        # Without a session of systemd's, nobody hands out cgroups.
+        return Check(
+            name=name, ok=False, found=found, fix=_configured('[engine]\\ncgroup_manager = "cgroupfs"')
+        )
+    return Check(name=name, ok=False, found=found, fix=_install(host, engine.runtime or "runc", again=True))
+
+
+def _configured(text: str) -> str:
+    """The line that gives Podman a configuration of the user's; `text` is as printf takes it."""
+    return f"mkdir -p {_RUNTIME_CONF.rpartition('/')[0]} && printf '{text}\\n' > {_RUNTIME_CONF}"
 
 
 def _storage_driver(engine: Engine) -> Check:
@@ -255,12 +275,13 @@ def _storage_driver(engine: Engine) -> Check:
     config = engine.storage_config
     write = f"mkdir -p {config.parent} && printf '[storage]\\ndriver = \"overlay\"\\n' > {config}"
     if engine.configured:
-        write = f"write 'driver = \"overlay\"' under [storage] in {config}"
+        write = f"sed -i 's/^ *driver *=.*/driver = \"overlay\"/' {config}"
     return Check(
         name=name,
         ok=None,
-        found="vfs: every layer is a full copy of those below; slow, and many times the disk space",
-        fix=f"podman system reset (it removes all images and containers), then: {write}",
+        found="vfs: every layer is a full copy of those below; slow, and many times the disk space "
+        "(the line below removes all of Podman's images and containers)",
+        fix=f"podman system reset --force && {write}",
     )
 
 
@@ -271,7 +292,7 @@ def _cgroups(host: Host, engine: Engine) -> Check:
             name=name,
             ok=None,
             found=f"{host.cgroups}: no limits of memory or processes without root",
-            fix="add systemd.unified_cgroup_hierarchy=1 to the kernel's command line, and restart",
+            fix=_kernel_option(host, "systemd.unified_cgroup_hierarchy=1"),
         )
     if missing := sorted(_LIMITS - engine.controllers):
         return Check(
@@ -279,15 +300,17 @@ def _cgroups(host: Host, engine: Engine) -> Check:
             ok=None,
             found=f"v2, but {' and '.join(missing)} cannot be limited without root",
             fix="sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=yes\\n' | "
-            "sudo tee /etc/systemd/system/user@.service.d/delegate.conf, then log in anew",
+            "sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload && "
+            f"sudo systemctl restart user@{host.uid}.service",
         )
     return Check(name=name, ok=True, found="v2")
 
 
-def _disk(name: str, folder: Folder, fix: str) -> Check:
+def _disk(host: Host, name: str, folder: Folder, fix: str) -> Check:
     found = f"{folder.free / _GIB:.1f} GiB free in {folder.path}"
     if not folder.writable:
-        return Check(name=name, ok=False, found=f"{folder.path}: you may not write there", fix=fix)
+        own = f"sudo install -d -m 700 -o {host.user} {folder.path}"
+        return Check(name=name, ok=False, found=f"{folder.path}: you may not write there", fix=own)
     if folder.free < _FREE_NEEDED:
         return Check(name=name, ok=False, found=f"only {found}", fix=fix)
     if folder.free < _FREE_WANTED:
@@ -295,8 +318,15 @@ def _disk(name: str, folder: Folder, fix: str) -> Check:
     return Check(name=name, ok=True, found=found)
 
 
-def _install(host: Host, command: str) -> str:
+def _install(host: Host, command: str, *, again: bool = False) -> str:
     package = _PACKAGES.get(command, command)
     if host.commands["apt-get"]:
-        return f"sudo apt-get install --no-install-recommends {package}"
-    return f"install the package {package} of this distribution"
+        return f"sudo apt-get install {'--reinstall ' if again else ''}--no-install-recommends {package}"
+    return f"install the package {package} of this distribution{' anew' if again else ''}"
+
+
+def _kernel_option(host: Host, option: str) -> str:
+    if host.commands["apt-get"]:
+        edit = f"sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{option} /' /etc/default/grub"
+        return f"{edit} && sudo update-grub && sudo reboot"
+    return f"sudo grubby --update-kernel=ALL --args={option} && sudo reboot"

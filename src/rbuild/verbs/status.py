@@ -10,6 +10,7 @@ from rbuild.digest import Digest
 from rbuild.lock import Lock, StageLock
 from rbuild.plan import Change
 from rbuild.verbs.assessment import assess, detailed, in_store
+from rbuild.verbs.build import Options, state_of, with_substitutes
 from rbuild.verbs.workspace import Workspace, read_lock
 
 
@@ -55,10 +56,15 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """What building a stage would do: `action` is "nothing" or "build"."""
+    """What `rbuild all` would do about a stage.
+
+    `action` is "nothing", "build", "load" (into Podman's storage, from the store) or "fetch": from the first
+    of `substitutes` that has the image; it is built where none has it.
+    """
 
     stage: str
     action: str
+    substitutes: tuple[str, ...]
     changes: tuple[Change, ...]
     containerfile: str
     context: str
@@ -76,7 +82,13 @@ def plan(workspace: Workspace, stage: str) -> StagePlan:
     lock = read_lock(workspace)
     one = assess(workspace, lock, [stage])[stage]
     source, changes = one.source, detailed(workspace.store, one)
-    if not changes and one.locked and not in_store(workspace, one.locked.image):
+    options = with_substitutes(workspace, Options(epoch=0))
+    stale = bool(changes)
+    stored = not stale and one.locked is not None and in_store(workspace, one.locked.image)
+    action = state_of(workspace, one, stale, options, workspace.podman.digests() if stored else {})
+    if action == "load":
+        changes = (Change("image", "not in Podman's storage"),)
+    elif not stale and not stored:
         changes = (Change("image", "not in the store"),)
     needed = needed_targets(
         source.containerfile,
@@ -94,7 +106,8 @@ def plan(workspace: Workspace, stage: str) -> StagePlan:
     ]
     return StagePlan(
         stage=stage,
-        action="build" if changes else "nothing",
+        action="nothing" if action == "up to date" else action,
+        substitutes=tuple(map(str, options.substitutes)) if action == "fetch" else (),
         changes=changes,
         containerfile=str(source.stage.containerfile),
         context=str(source.stage.context),
