@@ -89,9 +89,22 @@ def test_no_space_in_podmans_storage(large: World, size: str) -> None:
     assert f"error: {storage}/storage: no space left in Podman's storage" in outcome.said
     assert "podman system df" in outcome.said
     assert set(outcome.left) == FILES
-    if size == "90m":  # where it is, what became of it, and all that it said, are told as well
-        assert "error: Containerfile:3: stage one: `RUN busybox cp /large /copy` failed" in outcome.said
-        assert f"the whole output: {large.store}/logs/demo/one.log" in outcome.said
+
+
+def test_a_run_that_fills_podmans_storage(large: World) -> None:
+    """Where it is, what became of it and all that it said is told, as of any other RUN; and what is full."""
+    large.write(
+        {"Containerfile": "FROM localhost/base:1\nRUN busybox dd if=/dev/zero of=/full bs=1M || exit 7\n"}
+    )
+    storage = large.data / "containers"
+    outcome = on_small_disk(large, storage, "200m")
+    assert outcome.code == 2, outcome.said
+    assert "No space left on device" in outcome.said
+    assert re.search(r"error: Containerfile:2: stage one: `RUN .*` failed with exit code 7", outcome.said)
+    assert f"the whole output: {large.store}/logs/demo/one.log" in outcome.said
+    assert f"error: {storage}/storage: no space left in Podman's storage" in outcome.said
+    assert "podman system df" in outcome.said
+    assert set(outcome.left) == FILES
 
 
 def test_a_run_that_fills_a_file_system_of_its_own(world: World, layouts: Layouts) -> None:
