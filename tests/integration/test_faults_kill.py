@@ -21,6 +21,7 @@ from worlds import Layouts, World
 
 KILLS = 50
 BETWEEN = 10  # kills before a run may go on to its end
+KILLS_OF_A_CHANGE = 12
 
 
 def test_kill_at_fifty_random_moments(world: World, layouts: Layouts) -> None:
@@ -55,6 +56,46 @@ def test_kill_at_fifty_random_moments(world: World, layouts: Layouts) -> None:
             assert scratch(world) == []
             assert_no_containers(world)
     assert processes(world) == {}
+
+
+def test_kill_while_an_older_lock_is_replaced(world: World, layouts: Layouts) -> None:
+    """Each stage is locked as it was or as it is to be, and nothing else is ever in the lock."""
+    chance = random.Random(20260402)
+    two_stages(world, layouts, one="busybox sleep 0.2; busybox echo one > /made")
+    world.ok("all")
+    path = world.project / "rbuild.lock"
+    older, old = path.read_bytes(), world.lock
+    world.write({"context/file.txt": "another text\n"})
+    began = time.monotonic()
+    world.ok("all")
+    duration = time.monotonic() - began
+    newer, new = path.read_bytes(), world.lock
+    assert all(old["stages"][name] != new["stages"][name] for name in ("one", "two"))
+    killed = 0
+    while killed < KILLS_OF_A_CHANGE:
+        path.write_bytes(older)
+        if chance.random() < 0.5:
+            world.forget_images()  # else the layers are cached
+        process = world.start("all", "--quiet")
+        try:
+            process.wait(chance.uniform(0.3, duration))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        _, said = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), said
+        assert_nothing_runs(world)
+        world.ok("status")  # reads the lock
+        lock = world.lock
+        assert set(lock["stages"]) == {"one", "two"}
+        for name, stage in lock["stages"].items():
+            assert stage in (old["stages"][name], new["stages"][name])
+        assert {**lock, "stages": None} == {**old, "stages": None}
+        assert_store_is_sound(world)
+    world.ok("all")
+    assert path.read_bytes() == newer
+    assert scratch(world) == []
+    assert_no_containers(world)
 
 
 def _force_work(world: World, chance: random.Random) -> None:
