@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
+import zipfile
 from http.client import HTTPMessage
 from pathlib import Path
 
@@ -49,6 +51,42 @@ def test_pip_replays_and_needs_no_store_for_it(building, tmp_path):
 
     with building(recording, fetch=True, patience=PATIENT, into=Store(tmp_path / "empty")) as third:
         assert pip_download(third, "requests", "six<1.17") == recorded
+    assert third.exchange.recording() == recording and not third.exchange.failures
+
+
+def wheel() -> bytes:
+    """The smallest wheel: the distribution `small` 1.0, without a module."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("small-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n")
+        archive.writestr("small-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("small-1.0.dist-info/RECORD", "")
+    return packed.getvalue()
+
+
+def test_pip_is_led_from_an_index_to_another_host_again(site, building, tmp_path):
+    """A mirror of an index, which has the page, and redirects to where the files are."""
+    name = "small-1.0-py3-none-any.whl"
+    listed = site.in_turn(f"/files/{name}", lambda handler: handler.give(b"", 302, Location=f"/cdn/{name}"))
+    data = wheel()
+    site.serve(f"/cdn/{name}", data)
+    page = f'<a href="{listed}">{name}</a> <a href="/files/small-2.0-py3-none-any.whl">2.0</a>'.encode()
+    site.serve("/simple/small/", page, Content_Type="text/html")
+    asked = ("--index-url", site.url("/simple/"), "--trusted-host", "127.0.0.2", "small==1.0")
+    with building() as first:
+        recorded = pip_download(first, *asked)
+    recording = first.exchange.recording()
+    (index,) = recording.indexes
+    assert [(file.url, file.sha256) for file in index.files] == [(listed, Digest.of(data))]
+    assert {one.url: one.status for one in recording.responses} == {
+        listed: 302,
+        site.url(f"/cdn/{name}"): 200,
+    }
+    with building(recording) as second:
+        assert pip_download(second, *asked) == recorded
+    assert second.exchange.recording() == recording and not second.exchange.failures
+    with building(recording, fetch=True, into=Store(tmp_path / "empty")) as third:
+        assert pip_download(third, *asked) == recorded
     assert third.exchange.recording() == recording and not third.exchange.failures
 
 
