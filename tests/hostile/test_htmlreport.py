@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import samplereports as sample
-from pages import Page
+from htmlpages import Page
 
 from rbuild.compare.model import Detail, Field, Row
 from rbuild.htmlreport import page

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import samplereports as sample
+from htmlpages import Page
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pages import Page
 
 from rbuild.compare.model import Change, Detail, Difference, Field, LayerPair, Part, Row, Verdict
 from rbuild.errors import Problem, Where
