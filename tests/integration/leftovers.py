@@ -19,7 +19,7 @@ SLOW = f"busybox sleep {MARK}"
 
 def two_stages(world: World, layouts: Layouts, **runs: str) -> None:
     """A project of the stages `one` and `two`, each with a RUN: `one="busybox false"`."""
-    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    bases = layouts.install(world, "busybox", ("localhost/base:1",))
     names = ("one", "two")
     world.env["SOURCE_DATE_EPOCH"] = "1700000000"
     world.write(

@@ -17,7 +17,7 @@ CMD ["busybox", "cat", "/greeting"]
 
 
 def small_project(world: World, layouts: Layouts) -> None:
-    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    bases = layouts.install(world, "busybox", ("localhost/base:1",))
     world.write(
         {
             "rbuild.yaml": project_file(

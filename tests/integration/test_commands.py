@@ -35,7 +35,7 @@ def built(layouts: Layouts) -> Iterator[World]:
     """A project with the stages one and two, built."""
     folder = Path(tempfile.mkdtemp(prefix="rb-"))
     made = make_world(folder)
-    bases = layouts.install(made, "tiny", ("localhost/base:1",))
+    bases = layouts.install(made, "busybox", ("localhost/base:1",))
     files = {f"context/many/{number:02}.txt": "" for number in range(20)}
     made.write(
         {
@@ -97,8 +97,8 @@ def with_stage_one(**changes: object) -> Callable[[World], None]:
 
 
 def other_base(world: World) -> None:
-    (world.project / "bases/tiny").rename(world.project / "bases/moved")
-    edited("rbuild.yaml", "bases/tiny", "bases/moved")(world)
+    (world.project / "bases/busybox").rename(world.project / "bases/moved")
+    edited("rbuild.yaml", "bases/busybox", "bases/moved")(world)
 
 
 # status, lock --check, --locked
@@ -357,7 +357,7 @@ def test_a_live_line_on_a_terminal(copy: World) -> None:
         file.write(RUDE + "\n")
     written = on_terminal(copy, "build", "one").decode()
     live = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
-    assert re.search(r"one  5/5  [12] s  red 宽字符 0000+…", live)
+    assert re.search(r"one  5/5  \d+ s  red 宽字符 0000+…", live)
     assert re.search(r"✓ one  built in \d+\.\d s\r\n", live)
     assert live.endswith(f"one  built       {copy.digests()['one']}\r\n")
     assert "\x1b]" not in written and "\x1b[2J" not in written and "\x1b[31m" not in written

@@ -220,7 +220,7 @@ def test_five_mistakes_at_once(world: World, layouts: Layouts) -> None:
 project: Demo Project
 platfrom: linux/amd64
 bases:
-  localhost/base:1: {oci: bases/tiny}
+  localhost/base:1: {oci: bases/busybox}
 stages:
   one:
     containerfile: nowhere.Containerfile

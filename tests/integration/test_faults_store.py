@@ -81,7 +81,7 @@ def site() -> Iterator[Site]:
 def fetching(world: World, layouts: Layouts, site: Site) -> World:
     """A project of one stage, which fetches a file."""
     world.env.update({"RBUILD_ALLOW_LOOPBACK": "1", "SOURCE_DATE_EPOCH": "1700000000"})
-    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    bases = layouts.install(world, "busybox", ("localhost/base:1",))
     world.write(
         {
             "rbuild.yaml": project_file(

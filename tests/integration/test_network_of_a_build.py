@@ -73,7 +73,7 @@ def world(world: World) -> World:
 
 def project(world: World, layouts: Layouts, containerfiles: dict[str, str], **more: Any) -> None:
     """A project with a stage for each Containerfile; `more` are further keys of each stage."""
-    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    bases = layouts.install(world, "busybox", ("localhost/base:1",))
     stages = {
         name: {"containerfile": f"{name}.Containerfile", "context": "context", **more}
         for name in containerfiles
@@ -153,7 +153,7 @@ def test_a_cached_layer_stands_only_for_what_it_was_made_of(
     other = {"containerfile": "again/Containerfile", "context": "again/context"}
     world.write({"rbuild.yaml": yaml.safe_dump({**config, "stages": {**config["stages"], "other": other}})})
     world.ok("build", "other")
-    shutil.copytree(world.project / "bases" / "tiny", world.project / "bases" / "other")
+    shutil.copytree(world.project / "bases" / "busybox", world.project / "bases" / "other")
     name_image(world.store, world.digests()["other"], world.project / "bases" / "other")
     config["bases"]["localhost/base:1"] = {"oci": "bases/other"}
     world.write({"rbuild.yaml": yaml.safe_dump(config)})

@@ -27,7 +27,7 @@ MOVING = "FROM registry.invalid/nobody/nothing\nRUN true\n"
 
 def two_stages(world: World, layouts: Layouts, *, moving: str = MOVING, policy: str = POLICY) -> None:
     """A stage whose base has no tag, and one that is as it should be."""
-    bases = layouts.install(world, "tiny", ("localhost/base:1",))
+    bases = layouts.install(world, "busybox", ("localhost/base:1",))
     stages = {name: {"containerfile": name, "context": "context"} for name in ("moving", "good")}
     world.write(
         {
@@ -201,8 +201,8 @@ def test_a_policy_that_comes_later_holds_what_is_locked_from_being_run_pushed_an
 
 def test_what_changed_since_it_was_locked_is_judged_as_it_was_locked(world: World, layouts: Layouts) -> None:
     """The new Containerfile is another image's: only the lock and the layers are looked at."""
-    bases = layouts.install(world, "tiny", ("localhost/base:1",))
-    stage = {"containerfile": "Containerfile", "context": "context", "run": {"command": ["/bin/true"]}}
+    bases = layouts.install(world, "busybox", ("localhost/base:1",))
+    stage = {"containerfile": "Containerfile", "context": "context", "run": {"command": ["busybox", "true"]}}
     rules = "RB101: error, RB205: error, RB209: error, RB218: error"
     world.write(
         {

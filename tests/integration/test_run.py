@@ -93,7 +93,7 @@ PIPELINE = ("prepare", "count", "report")
 def built(layouts: Layouts) -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="rb-"))
     made = make_world(folder)
-    bases = layouts.install(made, "tiny", ("localhost/base:1",))
+    bases = layouts.install(made, "busybox", ("localhost/base:1",))
     made.write(
         {
             "rbuild.yaml": project_file(bases, STAGES),
