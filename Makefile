@@ -16,7 +16,7 @@ all: setup
 
 # One process more than processors: tests wait for networks, registries and each other's containers.
 test: lint
-	.venv/bin/pytest --numprocesses $$(($$(nproc) < 4 ? $$(nproc) + 1 : 4)) --dist loadfile --no-loadscope-reorder
+	.venv/bin/pytest --numprocesses $$(($$(nproc) < 4 ? $$(nproc) + 1 : 4)) --dist loadfile --no-loadscope-reorder --durations 40
 
 unit: setup
 	.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 4
