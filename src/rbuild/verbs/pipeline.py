@@ -15,6 +15,7 @@ from urllib.request import getproxies_environment
 import msgspec
 
 from rbuild.compare.model import Verdict
+from rbuild.digest import Digest
 from rbuild.errors import Exit, RbuildError, Where
 from rbuild.events import Emit, Note, StageDone, StageStarted
 from rbuild.image.codec import Codec, codec_text
@@ -30,7 +31,7 @@ from rbuild.sealed.environment import Clock
 from rbuild.sealed.namespace import stop_all
 from rbuild.sealed.session import Session
 from rbuild.sealed.upstream import Upstream, fetch
-from rbuild.store import CorruptBlob, Store
+from rbuild.store import CorruptBlob, MissingBlob, Store
 from rbuild.verbs.assessment import Assessment
 from rbuild.verbs.bases import Bases
 from rbuild.verbs.build import Goal, Options, StageResult
@@ -91,6 +92,7 @@ class Pipeline:
         self._emit = emit
         self._changing = threading.Lock()  # the lock's value, and its file
         self._pinning = threading.Lock()  # one base at a time is resolved or built
+        self._discarded: set[Digest] = set()  # blobs of the store that were found to be corrupt
         self._settling = threading.Lock()  # where stages are built
         self._pinned: dict[str, BaseLock] = {}
         self._interrupted = False
@@ -218,7 +220,12 @@ class Pipeline:
             except CorruptBlob as error:
                 with self._pinning:  # or another stage might have it fetched again already
                     if self._workspace.store.discard_corrupt(error.digest):
+                        self._discarded.add(error.digest)
                         self._warn(f"{error.problems[0].where}: {error.problems[0].what}; making it anew")
+                state = "fetch" if fits and self._options.substitutes else "build"
+            except MissingBlob as error:
+                if error.digest not in self._discarded:  # by another stage, just now
+                    raise
                 state = "fetch" if fits and self._options.substitutes else "build"
         return self._bring_up_to_date(assessed, state)
 
