@@ -55,7 +55,7 @@ def measure(side: Ours, plain: Plain, rounds: int) -> tuple[Row, str]:
     note = (
         f"seconds, rbuild: {listed(ours)}; Podman: {listed(peer)}, of which pip's downloads "
         f"{listed(downloads)}; without them the ratio would be {ratio:.2f}. rbuild builds "
-        f"{len(os.sched_getaffinity(0))} stages at the same time, into storage that starts empty."
+        f"{len(os.sched_getaffinity(0)) + 1} stages at the same time, into storage that starts empty."
     )
     what = "`rbuild verify`, store filled; three `podman build --no-cache`"
     return compared(what, ours, peer, BOUND), note
