@@ -67,9 +67,9 @@ def building(store: Store, tmp_path: Path):  # type: ignore[no-untyped-def]
             on_refusal=said.append,
         )
         authority = Authority()
-        (home / "ca.pem").write_bytes(authority.certificate_pem)
         listener = socket.create_server(("127.0.0.1", 0))
         build = Build(exchange, listener.getsockname(), home, said, notes)
+        build.trust(authority.certificate_pem)
         with Recorder(listener, authority, exchange):
             yield build
         if own:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from rbuild.sealed.environment import MOUNT, variables, write_mount
 from rbuild.sealed.exchange import Exchange
 from rbuild.sealed.upstream import Patience
 
@@ -100,11 +101,17 @@ class Build:
     notes: list[str] = field(default_factory=list)
     step: int = 1
 
+    def trust(self, certificate: bytes) -> None:
+        """Lay out what a RUN finds at the mount, as if that were in the home folder."""
+        write_mount(self.home / "mount", certificate, replays=False)
+        for file in (self.home / "mount").iterdir():
+            file.write_text(file.read_text().replace(MOUNT, str(self.home / "mount")))
+
     @property
     def env(self) -> dict[str, str]:
         proxy = f"http://{self.address[0]}:{self.address[1]}"
-        ca = str(self.home / "ca.pem")
-        trust = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+        mount = self.home / "mount"
+        trust = {name: value.replace(MOUNT, str(mount)) for name, value in variables(0).items()}
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -112,8 +119,7 @@ class Build:
             "https_proxy": proxy,
             "PIP_CONFIG_FILE": os.devnull,
             "NPM_CONFIG_USERCONFIG": os.devnull,
-            "NPM_CONFIG_CAFILE": ca,
-            **dict.fromkeys(trust, ca),
+            **trust,
         }
 
     def run(self, *argv: str | Path, ok: bool = True) -> subprocess.CompletedProcess[bytes]:

@@ -141,8 +141,9 @@ def test_apt_replays(building, tmp_path):
         build.run("apt-get", *options, "--error-on=any", "update")
         build.run("apt-get", *options, "--error-on=any", "update")
         build.run("apt-get", *options, "download", "tzdata")
+        shutil.rmtree(build.home / "mount")
         found = {Path(name).name: digest for name, digest in digests(build.home).items()}
-        return {name: digest for name, digest in found.items() if not name.endswith((".bin", ".pem"))}
+        return {name: digest for name, digest in found.items() if not name.endswith(".bin")}
 
     with building(patience=PATIENT) as first:
         recorded = update(first)
@@ -226,3 +227,58 @@ def test_an_index_of_which_nothing_was_used_stays_an_empty_page(building):
     assert plain(recording) == {"indexes": [{"url": "https://pypi.org/simple/pip/", "project": "pip"}]}
     with building(recording) as second:
         assert second.curl("https://pypi.org/simple/pip/").count(b"<a ") == 0
+
+
+def test_uv_replays(building):
+    uv = Path(sys.executable).with_name("uv")
+
+    def install(build) -> dict[str, Digest]:
+        options = ("--no-cache", "--python", sys.executable, "--target", "target", "--no-deps")
+        build.run(uv, "pip", "install", *options, "six<1.17")
+        return digests(build.home / "target")
+
+    with building(patience=PATIENT) as first:
+        recorded = install(first)
+    assert "six.py" in recorded
+    with building(first.exchange.recording()) as second:
+        assert install(second) == recorded
+    assert not second.exchange.failures
+
+
+FAR = "https://registry.npmjs.org/is-odd/-/is-odd-3.0.1.tgz"
+PYTHON_SSL = f"from urllib.request import urlopen; urlopen({FAR!r}).read()"
+REQUESTS = f"import requests; requests.get({FAR!r}).raise_for_status()"
+NODE = """
+const {hostname, pathname} = new URL(process.argv[1]), proxy = new URL(process.env.https_proxy)
+const ask = {host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: hostname + ':443'}
+require('http').request(ask).on('connect', (_, socket) => {
+  require('https').get({hostname, path: pathname, socket, agent: false}, (reply) => {
+    reply.resume().on('end', () => process.exit(reply.statusCode == 200 ? 0 : 1))
+  })
+}).end()
+"""
+# What each client does, and how the URL that it is to be trusted with begins.
+TRUSTING = {
+    "Python's ssl": ((sys.executable, "-c", PYTHON_SSL), FAR),
+    "requests, and conda": ((sys.executable, "-c", REQUESTS), FAR),
+    "curl": (("curl", "-fsSo", "out", FAR), FAR),
+    "wget": (("wget", "-qO", "out", FAR), FAR),
+    "node": (("node", "-e", NODE, FAR), FAR),
+    "git": (
+        ("git", "ls-remote", "https://registry.npmjs.org/no.git"),
+        "https://registry.npmjs.org/no.git/info",
+    ),
+    "Go": (("skopeo", "list-tags", "docker://registry.npmjs.org/no/one"), "https://registry.npmjs.org/v2/"),
+}
+
+
+@pytest.mark.parametrize("client", TRUSTING)
+def test_clients_trust_by_what_a_run_finds(building, client):
+    """By the variables and files of the sealed environment; there is no repository and no registry there."""
+    argv, begins = TRUSTING[client]
+    if shutil.which(argv[0]) is None:
+        pytest.skip(f"there is no {argv[0]} on this host")
+    with building(patience=PATIENT) as build:
+        done = build.run(*argv, ok=begins == FAR)
+    assert any(one.url.startswith(begins) for one in build.exchange.recording().responses), done.stderr
+    assert b"certificate" not in done.stderr
