@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import NoReturn
 
+from rbuild.commands.quick import plain_push
 from rbuild.errors import Exit, RbuildError
 from rbuild.exiting import run_to_exit
 
@@ -12,7 +14,8 @@ from rbuild.exiting import run_to_exit
 def main() -> NoReturn:
     """Run the command line, and exit."""
     gc.set_threshold(100_000)  # a tenth of a short command's time: what start-up makes is no garbage
-    run_to_exit(_typed)
+    push = plain_push(sys.argv[1:])
+    run_to_exit(push.run if push else _typed)
 
 
 def _typed() -> int:

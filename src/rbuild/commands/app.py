@@ -13,11 +13,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rbuild import __version__
+from rbuild.commands.here import chosen_stages, refuse_root, workspace_at
 from rbuild.console import Screen, screen
 from rbuild.errors import Exit, RbuildError
 
 if TYPE_CHECKING:
     from rbuild.verbs.workspace import Workspace
+
+__all__ = [
+    "app",
+    "check_folder",
+    "chosen_stages",
+    "effective_time",
+    "epoch_now",
+    "given_folder",
+    "guarded",
+    "jobs_of",
+    "refuse_root",
+    "workspace_here",
+]
 
 app = typer.Typer(
     name="rbuild",
@@ -64,29 +78,8 @@ def _main(
 
 
 def workspace_here(folder: Path | None = None) -> Workspace:
-    """The project around `folder`, or around the one that --project names; root is refused."""
-    from rbuild.verbs.workspace import open_workspace
-
-    refuse_root()
-    return open_workspace(folder or _folder, dict(os.environ))
-
-
-def refuse_root() -> None:
-    if os.geteuid() == 0:
-        caller = os.environ.get("SUDO_USER", "root")
-        how = "become a user first: useradd -m builder && su - builder"
-        if caller != "root":
-            how = f"run it as {caller}, without sudo"
-        raise RbuildError(f"rbuild needs no root, and does not run as root; {how}")
-
-
-def chosen_stages(workspace: Workspace, stages: list[str] | None) -> tuple[str, ...]:
-    """The stages named on the command line, in the project's order; all where none is named."""
-    graph = workspace.project.graph()
-    if not stages:
-        return graph.order
-    graph.closure(stages)  # raises for what is no stage
-    return tuple(name for name in graph.order if name in stages)
+    """The project around `folder`, without it around the one that --project names."""
+    return workspace_at(folder or _folder)
 
 
 def jobs_of(jobs: int | None) -> int:

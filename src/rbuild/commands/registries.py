@@ -21,7 +21,7 @@ from rbuild.commands.options import (
     Stages,
     complete_kind,
 )
-from rbuild.console import print_error, screen
+from rbuild.console import print_error
 
 
 @app.command("push")
@@ -79,10 +79,10 @@ def push(
 
     With its sources beside it, `rbuild rebuild` makes an image again from the registry alone.
     """
+    from rbuild.commands.pushing import push_and_tell
     from rbuild.sources import Kept
     from rbuild.verbs.beside import chosen_kinds
     from rbuild.verbs.push import Request
-    from rbuild.verbs.push import push as verb
 
     kinds = chosen_kinds(attach) if attach else None
     workspace = workspace_here()
@@ -96,19 +96,8 @@ def push(
         sign_key=opened_key(sign_key),
         sources=Kept(sources.value) if sources else None,
     )
-    with screen(quiet=quiet, as_json=as_json) as shown:
-        found = verb(workspace, chosen_stages(workspace, stages), request, shown.show)
-    if as_json:
-        from rbuild.jsonout import print_json
-
-        print_json(found.deliveries)
-    else:
-        textout.say_deliveries(found.deliveries)
-    errors = [*found.refused.values(), *(one.error for one in found.deliveries if one.error)]
-    for error in errors:
-        print_error(error, as_json=as_json)
-    if errors:
-        raise typer.Exit(max(error.exit_code for error in errors))
+    if code := push_and_tell(workspace, stages, request, quiet=quiet, as_json=as_json):
+        raise typer.Exit(code)
 
 
 @app.command("pull")
