@@ -87,6 +87,13 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         msgspec.structs.force_setattr(self, "responses", responses)
         msgspec.structs.force_setattr(self, "indexes", indexes)
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every URL that was read: pages of indexes, their files, and all else."""
+        pages = [index.url for index in self.indexes]
+        files = [file.url for index in self.indexes for file in index.files]
+        return (*pages, *files, *(response.url for response in self.responses))
+
     def digest(self) -> Digest:
         """The sha256 of this recording as JSON with sorted keys, without white space and defaults."""
         return Digest.of(msgspec.json.encode(plain(self), order="sorted"))

@@ -71,6 +71,11 @@ class Codec:
         """Whether a codec's text names the library that there is. Raises RbuildError for an unknown one."""
         return str(cls.parse(text)) == text
 
+    @classmethod
+    def beside_ours(cls, text: str) -> str:
+        """A locked codec's text and what compresses here, for a message. Raises RbuildError as `parse`."""
+        return f"it is locked with the codec {text}, and this rbuild has {cls.parse(text).library}"
+
     @property
     def library(self) -> str:
         """What compresses here, for a message."""

@@ -254,11 +254,7 @@ class Bases:
 
 def _other_base(key: str, locked: Digest, found: Digest, codec: str | None) -> RbuildError:
     """`codec` is that of the lock, where another library is here."""
-    because = (
-        f": it is locked with the codec {codec}, and this rbuild has {Codec.parse(codec).library}"
-        if codec
-        else ""
-    )
+    because = f": {Codec.beside_ours(codec)}" if codec else ""
     return RbuildError(
         f"the base {key} comes out as {found}, and the lock has another digest{because}",
         where=Where(file="rbuild.lock", key=f"bases.{key}", digest=str(locked)),

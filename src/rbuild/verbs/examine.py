@@ -183,7 +183,8 @@ class Examiner:
             (waiver, one) for one in self.policies for waiver in one.waivers
         ]
         by_rule: dict[str, frozenset[str]] = {}
-        allowed = {name: self._terms(name) for one in stages for name in one.files.project.stages}
+        project = stages[0].files.project.stages if stages else ()
+        allowed = {name: self._terms(name) for name in project}
         for one in stages:
             asked = (*self.asked(one.stage), *self._newly_named(one))
             allowed[one.stage] = self._terms(one.stage) | terms(asked)

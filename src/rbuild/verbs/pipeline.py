@@ -293,9 +293,8 @@ class Pipeline:
         kept = codec_text(source.compression, locked.codec)
         if Codec.is_ours(kept):
             return
-        what = f"it is locked with the codec {kept}, and this rbuild has {Codec.parse(kept).library}"
         then = "what changed is locked with that" if assessed.changes else "its digest may come out otherwise"
-        self._emit(Note(stage=source.stage.name, text=f"{what}: {then}", level="warning"))
+        self._emit(Note(stage=source.stage.name, text=f"{Codec.beside_ours(kept)}: {then}", level="warning"))
 
     def _build(
         self,
@@ -413,7 +412,7 @@ def _not_reproducible(name: str, locked: StageLock, built: StageLock) -> RbuildE
 
 def _not_as_locked(name: str, locked: StageLock | None, built: StageLock) -> RbuildError:
     """Why what was built under --locked does not count: the lock would have to change for it."""
-    before, now = (_addresses(one.recording) if one else set() for one in (locked, built))
+    before, now = (set(one.recording.urls) if one else set() for one in (locked, built))
     differs = [f"it did not read {url}" for url in sorted(before - now)]
     differs += [f"it read {url}" for url in sorted(now - before)]
     if more := differs[_MOST_ADDRESSES:]:
@@ -427,10 +426,3 @@ def _not_as_locked(name: str, locked: StageLock | None, built: StageLock) -> Rbu
         f"rbuild verify {name} says whether the locked image can be built",
         exit_code=Exit.FINDING,
     )
-
-
-def _addresses(recording: Recording) -> set[str]:
-    """Every URL that a recording has an answer for."""
-    pages = {index.url for index in recording.indexes}
-    files = {file.url for index in recording.indexes for file in index.files}
-    return pages | files | {response.url for response in recording.responses}

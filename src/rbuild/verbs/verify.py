@@ -208,8 +208,7 @@ def _compared(
             note = f"the images could not be compared: {error}"
     elif verdict is Verdict.SAME_CONTENT:
         assert assessed.locked is not None
-        codec = codec_text(assessed.source.compression, assessed.locked.codec)
-        note = f"it is locked with the codec {codec}, and this rbuild has {Codec.parse(codec).library}"
+        note = Codec.beside_ours(codec_text(assessed.source.compression, assessed.locked.codec))
     return Verification(
         stage=name,
         verdict=verdict,

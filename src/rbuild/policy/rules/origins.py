@@ -138,11 +138,7 @@ def _hosts(facts: LockFacts, settings: HostSettings) -> Iterable[Violation]:
     if not settings.allowed:
         return
     seen: set[str] = set()
-    recording = facts.locked.recording
-    urls = [index.url for index in recording.indexes]
-    urls += [file.url for index in recording.indexes for file in index.files]
-    urls += [response.url for response in recording.responses]
-    for url in urls:
+    for url in facts.locked.recording.urls:
         host = _host(url)
         if host not in seen and not _is_allowed(host, settings.allowed):
             yield Violation(
