@@ -82,8 +82,8 @@ def test_a_build_of_several_targets(podman: list[str], tmp_path: Path) -> None:
     steps = step_lines(file)
     found = [instruction.line for line in output if (instruction := steps.find(line)) is not None]
     assert sorted(found) == [2, 3, 6, 11, 12, 13, 16, 17, 19, 21]
-    # The last target needs the middle one at its COPY on line 19 only, and Podman prints that step, then waits:
-    # whether the last one starts, and says so, before the middle one does is chance.
+    # The last target needs the middle one at its COPY on line 19 only, and Podman prints that step, then
+    # waits: whether the last one starts, and says so, before the middle one does is chance.
     assert found[:3] == [2, 3, 6]
     assert found.index(16) < found.index(21)
     assert [line for line in found if 11 <= line < 17] == [11, 12, 13, 16]
