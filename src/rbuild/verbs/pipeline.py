@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.request import getproxies_environment
@@ -66,6 +66,7 @@ class Site:
     store: Store
     layers: LayerCache
     clock: Clock | None = None
+    handing_in: threading.Lock = field(default_factory=threading.Lock, init=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +325,7 @@ class Pipeline:
                 network=self._network,
                 layers=site.layers,
                 podman=site.podman,
+                handing_in=site.handing_in,
                 clock=site.clock,
                 cached=cached,
                 frozen=self._options.locked,

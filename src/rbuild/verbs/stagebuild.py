@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,6 +71,7 @@ class Job:
     network: Network
     layers: LayerCache
     podman: Podman
+    handing_in: threading.Lock  # held by who puts a base into Podman's storage
     cached: bool  # whether Podman's layer cache may be used
     frozen: bool  # whether nothing counts that does not read what is locked
     secrets: Secrets
@@ -190,8 +192,14 @@ def _hand_in(
     job: Job, name: str, base: Config, layers: Sequence[Descriptor], token: str, scratch: Path
 ) -> str:
     """Put a base into Podman's storage with the build's variables in its configuration; gives its name."""
-    if job.podman.image_exists(name):
-        return name
+    # Stages that begin together start from the same layers, and Podman's storage unpacks none that it has.
+    with job.handing_in:
+        if not job.podman.image_exists(name):
+            _load(job, name, base, layers, token, scratch)
+    return name
+
+
+def _load(job: Job, name: str, base: Config, layers: Sequence[Descriptor], token: str, scratch: Path) -> None:
     config = derived_config(base, environment.variables(job.inputs.epoch, job.clock), token, gateway=_GATEWAY)
     store = job.workspace.store
     blob = store.put(config)
@@ -205,7 +213,6 @@ def _hand_in(
         podman=job.podman,
     )
     store.discard(blob.digest)
-    return name
 
 
 # Running Podman
