@@ -104,12 +104,13 @@ class Scratch:
                 pass  # gone since, or killed before it was marked as alive
             dead.append(left)
         for left in dead:
-            if not left.is_dir():
-                left.unlink(missing_ok=True)
-            elif self._clear is not None:
-                self._clear(left)
-            else:
-                shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # its maker, alive, was just removing it
+                if not left.is_dir():
+                    left.unlink()
+                elif self._clear is not None:
+                    self._clear(left)
+                else:
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def runtime_folder(environment: Callable[[str], str | None], name: str) -> Path:
