@@ -74,9 +74,13 @@ class Sealed:
         """Ask the command to end; insist after a while."""
         with contextlib.suppress(OSError):
             self._control.send(b"T")
-        insist = threading.Timer(_GRACE_SECONDS, self._control.shutdown, (socket.SHUT_RDWR,))
+        insist = threading.Timer(_GRACE_SECONDS, self._hang_up)
         insist.daemon = True
         insist.start()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            self._control.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
