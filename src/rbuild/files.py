@@ -97,7 +97,7 @@ class Scratch:
                 continue
             try:
                 with (left / ".alive" if left.is_dir() else left).open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # somebody is at work, and may rely on what looks dead
             except OSError:
