@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ import yaml
 from worlds import RBUILD, Layouts, World, make_world, project_file, remove_world
 
 from rbuild.podman import Podman
+from rbuild.verbs.workspace import PRIVATE
 
 CONTAINERFILE = """\
 FROM localhost/base:1
@@ -314,6 +316,18 @@ def test_a_reader_that_goes_away(copy: World, command: tuple[str, ...]) -> None:
         )
     assert done.stderr == b""
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("command", ["all", "build", "verify", "run"])
+def test_a_wrong_name_is_told_while_another_command_is_at_work(copy: World, command: str) -> None:
+    folder = copy.project / PRIVATE
+    folder.mkdir(exist_ok=True)
+    with (folder / "guard").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        done = copy.rbuild(command, "frist", timeout=120)
+    assert done.returncode == 2
+    assert "there is no stage 'frist'" in done.stderr
+    assert "waiting" not in done.stderr
 
 
 def test_root_is_refused(copy: World) -> None:

@@ -100,6 +100,7 @@ def verify(
     as_json = wanted is OutputFormat.JSON
     check_folder(report)
     workspace = workspace_here()
+    chosen = chosen_stages(workspace, stages)
     attesting = None
     if attest:
         from rbuild.verbs.attest import Attesting
@@ -115,7 +116,7 @@ def verify(
     with guarded(workspace, "verify", quiet=quiet, as_json=as_json) as shown:
         found = verb(
             workspace,
-            chosen_stages(workspace, stages),
+            chosen,
             offline=offline,
             jobs=jobs or jobs_of(None) + 1,
             emit=shown.show,

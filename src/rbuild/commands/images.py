@@ -96,8 +96,9 @@ def run(stages: Stages = None, quiet: Quiet = False, as_json: AsJson = False) ->
     from rbuild.verbs.run import run_stages
 
     workspace = workspace_here()
+    chosen = chosen_stages(workspace, stages)
     with guarded(workspace, "run", quiet=quiet, as_json=as_json) as shown:
-        found = run_stages(workspace, chosen_stages(workspace, stages), shown.show, now=effective_time())
+        found = run_stages(workspace, chosen, shown.show, now=effective_time())
     if as_json:
         print_json(found)
         return

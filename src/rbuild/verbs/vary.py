@@ -56,7 +56,16 @@ def vary(reference: Reference, compare: Compare, *, folder: Path, emit: Emit) ->
             if usual and usual.comparison and trial.comparison:
                 trial = beyond(trial, usual.comparison)
             trials[name].append(trial)
+        latest = {name: done[-1] for name, done in trials.items()}
+        emit(Note(text=f"varied: {condition.name}: {_effects(latest)}"))
     return {name: tuple(found) for name, found in trials.items()}
+
+
+def _effects(trials: Mapping[str, Trial]) -> str:
+    by_effect: dict[Effect, list[str]] = {}
+    for name, trial in trials.items():
+        by_effect.setdefault(trial.effect, []).append(name)
+    return "; ".join(f"{effect.value} ({', '.join(names)})" for effect, names in by_effect.items())
 
 
 def _try(
