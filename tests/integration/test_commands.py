@@ -318,7 +318,7 @@ def test_a_reader_that_goes_away(copy: World, command: tuple[str, ...]) -> None:
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("command", ["all", "build", "verify", "run"])
+@pytest.mark.parametrize("command", ["build", "verify", "run"])
 def test_a_wrong_name_is_told_while_another_command_is_at_work(copy: World, command: str) -> None:
     folder = copy.project / PRIVATE
     folder.mkdir(exist_ok=True)

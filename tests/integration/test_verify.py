@@ -333,7 +333,7 @@ def test_vary_names_the_conditions_that_matter(copy: World) -> None:
         "driver": "no change",
         "isolation": "no change",
     }
-    assert "varied: cpus: changes the digest (host)\n" in done.stderr
+    assert '{"event":"note","text":"varied: cpus: changes the digest (host)"}' in done.stderr.splitlines()
     assert changed(trials["cpus"]) == (2, "/cpus")
     assert changed(trials["clock"]) == (3, "/year")
     assert kept(copy) == before
