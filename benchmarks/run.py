@@ -102,6 +102,7 @@ def alternate(rounds: int, name: str, ours: Callable[[], str], peer: Callable[[]
     """Let both sides have their turns; each says what it measured."""
     for number in range(rounds):
         for which, turn in [("rbuild", ours), ("peer", peer)][:: -1 if number % 2 else 1]:
+            os.sync()  # what the other side wrote is not for this one to wait for
             say(f"{name}: round {number + 1} of {rounds}: {which}: {turn()}")
 
 
