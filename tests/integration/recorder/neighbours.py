@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -133,13 +133,20 @@ class Build:
         return self.run("curl", "-sS", *arguments, ok=ok).stdout
 
     def raw(self, data: bytes) -> bytes:
-        """Send bytes to the recorder and read until it hangs up."""
+        """Send bytes to the recorder and read until it hangs up.
+
+        It may hang up before it has read all of them: what is sent after that, and the end of it, finds
+        no connection any more.
+        """
+        received = b""
         with socket.create_connection(self.address) as client:
             client.settimeout(300)
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-            received = b""
-            with contextlib.suppress(ConnectionResetError):
+            try:
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
                 while part := client.recv(1 << 16):
                     received += part
-            return received
+            except OSError as error:
+                if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+                    raise
+        return received
