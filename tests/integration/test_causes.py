@@ -26,6 +26,8 @@ import pytest
 from worlds import Layouts, World, make_world, remove_world
 
 from rbuild.compare.causes import CATALOGUE
+from rbuild.containerfile.chain import image_chain
+from rbuild.containerfile.parse import parse
 
 SCENARIOS = Path(__file__).parents[1] / "causes"
 
@@ -338,6 +340,19 @@ def test_provoked(leaves: list[Leaf], name: str) -> None:
             assert HINTS[expected.cause] in leaf.difference["cause"]["hint"]
     # Nothing else in the layer has another cause.
     assert {leaf.cause for leaf in own if leaf.entry} <= {expected.cause}
+
+
+@pytest.mark.parametrize("name", PROVOKED)
+def test_the_line_is_that_of_the_containerfile(name: str) -> None:
+    """An image's history has no lines: rbuild has them from the Containerfile, by the order of its steps."""
+    scenario = Scenario(name)
+    path = SCENARIOS / name / "Containerfile"
+    chain = image_chain(
+        parse(path.read_bytes(), str(path)), build_args={}, platform="linux/amd64", target=None
+    )
+    steps = {one.line: " ".join(one.original.split()) for one in chain.instructions}
+    assert steps[PROVOKED[name].line] == scenario.instruction(PROVOKED[name].line)
+    assert list(steps.values()) == scenario.steps
 
 
 @pytest.mark.parametrize("name", CLEAN)

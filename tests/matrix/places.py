@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,9 @@ SUITES = {"trixie": "trixie", "sid": "sid"}  # what a place other than the host 
 _PACKAGES = (
     *("podman", "buildah", "skopeo", "crun", "runc", "conmon", "fuse-overlayfs", "passt", "uidmap"),
     *("netavark", "aardvark-dns", "catatonit", "ca-certificates", "mmdebstrap", "git", "python3"),
-    *("python3-venv",),
+    *("python3-venv", "locales", "tzdata"),
 )
+LOCALE = "tr_TR.UTF-8"  # in Turkish, the small letter of I is not i
 _UV = "uv>=0.13.9,<0.14"  # as in scripts/venv
 _PASSED = re.compile(r"(?i)(https?|ftp|all|no)_proxy|(UV|PIP)_(INDEX_URL|HTTP_TIMEOUT|DEFAULT_TIMEOUT)")
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -135,6 +137,7 @@ def prepare(name: str, cache: Path, roots: Path) -> Place:
     (place.kept / "etc").mkdir(parents=True, exist_ok=True)
     (place.kept / "mnt").mkdir(exist_ok=True)
     _write_etc(place)
+    _make_locale(place)
     _make_venv(place, cache)
     return place
 
@@ -178,6 +181,21 @@ def _write_etc(place: Place) -> None:
         # The host's other users stay, but have no subordinate ids here.
         known = (place.root / "etc" / name).read_text().splitlines() if not name.startswith("sub") else []
         (etc / name).write_text("\n".join([*known, *own, ""]))
+
+
+def _make_locale(place: Place) -> None:
+    """Compile a locale other than C for the place, which Debian's `locales` has the sources of."""
+    language, _, charset = LOCALE.partition(".")
+    made = place.kept / "mnt" / "locale" / LOCALE
+    if made.exists():
+        return
+    made.parent.mkdir(parents=True, exist_ok=True)
+    command = ["localedef", "--no-archive", f"--inputfile={language}", f"--charmap={charset}"]
+    inside = ["chroot", str(place.root)] if place.name != "host" else []
+    with tempfile.TemporaryDirectory(dir=place.root / "tmp") as making:
+        target = Path(making) / LOCALE
+        subprocess.run([*inside, *command, f"/{target.relative_to(place.root)}"], check=True)
+        shutil.copytree(target, made)
 
 
 def _make_venv(place: Place, cache: Path) -> None:

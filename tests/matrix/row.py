@@ -41,7 +41,7 @@ def configure(row: dict[str, str]) -> None:
 def variables(row: dict[str, str]) -> dict[str, str]:
     """The environment that rbuild is called in."""
     language, _, zone = row["locale"].partition("/")
-    chosen = {**os.environ, "LANG": language, "TZ": zone}
+    chosen = {**os.environ, "LANG": language, "LOCPATH": "/mnt/locale", "TZ": zone}
     if row["isolation"] == "chroot":
         chosen["BUILDAH_ISOLATION"] = "chroot"
     if row["epoch"] == "set":
@@ -122,7 +122,7 @@ def main() -> None:
         name = project["name"]
         folder = check_out(name, row)
         runs[name] = [rbuild(folder, row, project["env"])]
-        if row["cache"] == "warm" and project["again"] and runs[name][0]["code"] == 0:
+        if row["cache"] == "warm" and runs[name][0]["code"] == 0:
             # Podman keeps its layers, rbuild forgets its images: all steps come from the cache.
             for blob in set(BLOBS.iterdir()) - given:
                 blob.unlink()

@@ -221,10 +221,7 @@ def run_row(
         os.link(project.bundle, homes / "bundles" / project.name)
     specification = {
         "row": dict(row.values),
-        "projects": [
-            {"name": project.name, "env": dict(project.env), "again": project.name != "iris"}
-            for project in projects
-        ],
+        "projects": [{"name": project.name, "env": dict(project.env)} for project in projects],
     }
     command = [fixtures.PYTHON, "/mnt/tests/matrix/row.py", json.dumps(specification)]
     outcome = Outcome(row)
@@ -242,8 +239,8 @@ def run_row(
     runs = json.loads(done.stdout.strip().rpartition("\n")[2])
     for project in projects:
         able = known[row["podman"]].podman >= project.podman
-        for run in runs[project.name]:
-            judge(outcome, project, run, able=able)
+        for again, run in enumerate(runs[project.name]):
+            judge(outcome, project, run, able=able, warm=again > 0)
     if outcome.differing:
         for line in keep(row, projects, runs, store, places["host"], cache):
             say(f"  {line}")
@@ -252,9 +249,11 @@ def run_row(
     return outcome
 
 
-def judge(outcome: Outcome, project: Project, run: dict[str, Any], *, able: bool) -> None:
-    """Hold what one run of rbuild gave against the lock."""
+def judge(outcome: Outcome, project: Project, run: dict[str, Any], *, able: bool, warm: bool) -> None:
+    """Hold what one run of rbuild gave against the lock; a run after another one has to use its layers."""
     outcome.cached += run["cached"]
+    if warm and not run["cached"]:
+        outcome.failures.append(f"{project.name}: built again, it took no step from Podman's cache")
     if not run["stages"]:
         outcome.failures.append(f"{project.name}: {run['said'][-3000:]}")
     for stage in run["stages"]:

@@ -94,6 +94,20 @@ def test_large_sizes_survive() -> None:
     assert info.size == 8**11 - 1
 
 
+@pytest.mark.parametrize("name", [b"/etc/passwd", b"//etc//passwd", b"./etc/./passwd", b"/./etc/passwd"])
+def test_an_absolute_name_is_below_the_root_of_the_image(name: bytes) -> None:
+    """As tar and Podman take it; ko writes such layers."""
+    block = header(Entry(b"x", Kind.HARDLINK, 0o644, link=b"/etc/shadow"))
+    (entry,) = read(damaged(block, 0, name.ljust(100, b"\0")) + bytes(1024))
+    assert (entry.path, entry.link) == (b"etc/passwd", b"etc/shadow")
+
+
+@pytest.mark.parametrize("name", [b"/../etc/passwd", b"etc/../../passwd", b"..", b"/etc/.."])
+def test_a_name_with_dots_is_refused(name: bytes) -> None:
+    with pytest.raises(RbuildError, match=r"`\.\.`"):
+        read(header(Entry(name, Kind.FILE, 0o644)) + bytes(1024))
+
+
 def test_writes_ustar_alone_where_it_can() -> None:
     deep = b"/".join([b"a" * 70] * 3)
     assert len(header(Entry(deep, Kind.FILE, 0o644))) == 512
