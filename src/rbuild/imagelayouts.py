@@ -64,13 +64,10 @@ def read_layout(files: Files, *, tag: str | None, digest: Digest | None, platfor
         with at(where):
             digest = _only(tagged(read_list(data), tag), files)
     data = _blob(files, digest, _MAX_JSON)
-    try:
-        manifest = read_manifest(data)
-    except RbuildError:
-        refuse_list(data, f"oci:{files.path}", platform)
-        raise
+    refuse_list(data, f"oci:{files.path}", platform)
+    manifest = manifest_of(f"oci:{files.path}", data)
     config = _blob(files, manifest.config.digest, _MAX_JSON)
-    check_fits(manifest, read_config(config), str(files.path))
+    config_of(f"oci:{files.path}", config, manifest)
     return StoredImage(manifest=data, config=config, open_layer=partial(_open_blob, files, manifest))
 
 
@@ -112,14 +109,27 @@ def refuse_list(data: bytes, spelling: str, platform: str) -> None:
     )
 
 
-def check_fits(manifest: Manifest, config: Config, name: str) -> None:
-    """Raise RbuildError unless a manifest and a configuration speak of the same number of layers."""
-    if len(manifest.layers) != len(config.diff_ids):
-        raise RbuildError(
-            f"the manifest of {name} has {len(manifest.layers)} layers, and its configuration "
-            f"{len(config.diff_ids)}",
-            hint="fetch or build the image again",
-        )
+def manifest_of(name: str, data: bytes) -> Manifest:
+    """Read the manifest of the image `name`. Raises RbuildError, with name and digest, as `read_manifest`."""
+    with at(Where(file=name, digest=str(Digest.of(data)))):
+        return read_manifest(data)
+
+
+def config_of(name: str, data: bytes, manifest: Manifest) -> Config:
+    """Read the configuration of the image `name`, which has this manifest.
+
+    Raises RbuildError, with the image's name and the digest, as `read_config` does, and unless the two speak
+    of the same number of layers.
+    """
+    with at(Where(file=name, digest=str(manifest.config.digest))):
+        config = read_config(data)
+        if len(manifest.layers) != len(config.diff_ids):
+            raise RbuildError(
+                f"the configuration has {len(config.diff_ids)} layers, and the manifest "
+                f"{len(manifest.layers)}",
+                hint="fetch or build the image again",
+            )
+        return config
 
 
 def _open_blob(files: Files, manifest: Manifest, number: int) -> BinaryIO:
@@ -133,7 +143,9 @@ def _checked(files: Files, name: str, descriptor: Descriptor) -> BinaryIO:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size != descriptor.size:
-            raise _broken(files, name, descriptor.digest, f"has {size} bytes, not {descriptor.size}")
+            raise _broken(
+                files, name, descriptor.digest, f"has {size} bytes, and the manifest says {descriptor.size}"
+            )
         check_digest(file, descriptor.digest, f"{files.path}/{name}")
     except BaseException:
         file.close()
@@ -210,8 +222,9 @@ def read_docker(files: Files, *, tag: str | None) -> StoredImage:
             hint=f"name one: docker-archive:{files.path}:NAME",
         )
     names = [str(name) for name in _list(images[0].get("Layers"))]
-    data = _read(files, str(images[0].get("Config")))
-    config = read_config(data)
+    data = _read(files, named := str(images[0].get("Config")))
+    with at(Where(file=f"{files.path}/{named[:200]}")):
+        config = read_config(data)
     if len(names) != len(config.diff_ids):
         raise RbuildError(
             f"it names {len(names)} layers, and the configuration {len(config.diff_ids)}", where=where

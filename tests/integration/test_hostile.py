@@ -30,6 +30,7 @@ from worlds import RBUILD, World, make_world, project_file, remove_world
 _SECONDS = 300  # far more than any takes, also on a host that has other things to do
 _MEMORY = 200 << 20
 _MEMORY_OF_A_MILLION = 400 << 20
+_MEMORY_OF_A_MILLION_COMPARED = 700 << 20
 # Says the peak memory of a command in KiB. What this process starts itself would inherit its own peak.
 _MEASURE = """
 import resource, subprocess, sys
@@ -61,13 +62,13 @@ def _write_project(world: World, base: str, bases: dict[str, Any]) -> None:
     )
 
 
-def _refused(world: World, memory: int = _MEMORY) -> str:
-    """What `rbuild all` says, which has to fail as it should, and to leave nothing behind."""
+def _refused(world: World, *command: str, memory: int = _MEMORY) -> str:
+    """What `rbuild all`, or another command, says; it has to fail as it should, and leave nothing behind."""
     peak = world.data / "peak"
     peak.unlink(missing_ok=True)
     before = _tree(world)
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(peak), *RBUILD, "all"],
+        [sys.executable, "-c", _MEASURE, str(peak), *RBUILD, *(command or ("all",))],
         cwd=world.project,
         env=world.env,
         stdin=subprocess.DEVNULL,
@@ -109,9 +110,30 @@ def test_a_layout_of_a_stranger(victim: World, case: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     stranger.lay_out(folder)
     _write_project(victim, "localhost/base:1", {"localhost/base:1": {"oci": "base"}})
-    said = _refused(victim, _MEMORY_OF_A_MILLION if case == "a million" else _MEMORY)
+    said = _refused(victim, memory=_MEMORY_OF_A_MILLION if case == "a million" else _MEMORY)
     assert re.search(message, said), said
     assert stranger.name_of(blob) in said
+
+
+@pytest.mark.parametrize("case", FRONT_DOOR)
+def test_a_layout_of_a_stranger_in_a_comparison(victim: World, case: str) -> None:
+    make, blob, message = CASES[case]
+    stranger = make()
+    for name, image in (("theirs", stranger), ("honest", Stranger(tar(("bin/tool", b"another"))))):
+        shutil.rmtree(victim.project / name, ignore_errors=True)
+        image.lay_out(victim.project / name)
+    if case == "list":  # a comparison chooses no platform
+        message = "is a list of images, one for each platform"
+    if case == "digest":
+        message = "does not hold the bytes of its digest"
+    # Entries are held there, to be compared.
+    said = _refused(
+        victim,
+        *("diff", "oci:honest", "oci:theirs"),
+        memory=_MEMORY_OF_A_MILLION_COMPARED if case == "a million" else _MEMORY,
+    )
+    assert re.search(message, said), said
+    assert stranger.name_of(blob) in said or case == "list", said
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "device"])

@@ -163,7 +163,7 @@ def changed(files: dict[str, bytes], name: str, data: bytes | None) -> dict[str,
             "not a sha256 digest",
         ),
         (changed(layout(), "index.json", b" " * (9 << 20)), "has more than 4194304 bytes"),
-        (layout(manifest(layers=2)), "has 2 layers, and its configuration 1"),
+        (layout(manifest(layers=2)), "has 1 layers, and the manifest 2"),
     ],
 )
 def test_a_layout_that_is_broken(tmp_path: Path, files: dict[str, bytes], what: str) -> None:
@@ -172,7 +172,11 @@ def test_a_layout_that_is_broken(tmp_path: Path, files: dict[str, bytes], what: 
 
 
 @pytest.mark.parametrize(
-    ("data", "what"), [(LAYER[1:], "has 4999 bytes, not 5000"), (b"x" + LAYER[1:], "the bytes of its digest")]
+    ("data", "what"),
+    [
+        (LAYER[1:], "has 4999 bytes, and the manifest says 5000"),
+        (b"x" + LAYER[1:], "the bytes of its digest"),
+    ],
 )
 def test_a_layer_is_checked_when_it_is_opened(tmp_path: Path, data: bytes, what: str) -> None:
     image = read(write_folder(tmp_path, changed(layout(), blob(LAYER), data)))

@@ -80,11 +80,12 @@ def _both_scanned(a: Layer, b: Layer) -> Scans:
     try:
         with a.tar() as file_a, b.tar() as file_b:
             return scan_both(file_a, file_b)
-    except RbuildError:
-        # Which of the two it is shows when each is read for itself.
-        _scanned(a)
-        _scanned(b)
-        raise
+    except RbuildError as error:
+        # Which of the two it is shows when each is read for itself; what was read so far is let go before.
+        failed = error.with_traceback(None)
+    _scanned(a)
+    _scanned(b)
+    raise failed
 
 
 def _scanned(layer: Layer) -> Scan:

@@ -18,15 +18,15 @@ from rbuild.containerfile.model import Containerfile
 from rbuild.digest import Digest
 from rbuild.errors import RbuildError, Where
 from rbuild.events import Emit, Note
-from rbuild.image.config import read_config
 from rbuild.image.manifest import Descriptor, read_manifest
 from rbuild.imagefiles import Files, Folder, open_archive
 from rbuild.imagelayouts import (
     StoredImage,
     check_digest,
-    check_fits,
+    config_of,
     is_docker,
     is_layout,
+    manifest_of,
     read_docker,
     read_layout,
     refuse_list,
@@ -216,11 +216,11 @@ def _open_remote(operand: Operand, desk: Desk) -> Image:
             where=Where(url=source, digest=str(reference.digest)),
         )
     refuse_list(data, f"docker://{reference.name}", desk.platform)
-    manifest = read_manifest(data)
+    manifest = manifest_of(operand.text, data)
     pinned = registry_source(reference.at(Digest.of(data)))  # the tag may move meanwhile
     config = inspect(pinned, "--config", *tls, env=desk.podman.env, hint=hint)
     _check_config(config, manifest.config, operand.text)
-    check_fits(manifest, read_config(config), operand.text)
+    config_of(operand.text, config, manifest)
 
     def fetch(folder: Path) -> None:
         size = sum(layer.size for layer in manifest.layers)
@@ -258,11 +258,10 @@ def _open_storage(operand: Operand, desk: Desk) -> Image:
         raise RbuildError(f"Podman's storage has no image {operand.name}", hint=hint)
     source = f"containers-storage:{podman.place}@{identity}"
     data = inspect(source, env=podman.env, hint=hint)
-    manifest = read_manifest(data)
+    manifest = manifest_of(operand.text, data)
     config = inspect(source, "--config", env=podman.env, hint=hint)
     _check_config(config, manifest.config, operand.text)
-    diff_ids = read_config(config).diff_ids
-    check_fits(manifest, read_config(config), operand.text)
+    diff_ids = config_of(operand.text, config, manifest).diff_ids
 
     def unpack(folder: Path) -> None:
         desk.emit(Note(text=f"unpacking {operand.text}"))
