@@ -104,6 +104,7 @@ def browser(folder: Path) -> Iterator[Browser]:
 def _options(folder: Path) -> dict[str, Any]:
     flags = [
         "--headless",
+        "--hide-scrollbars",  # else a picture of the whole page is not laid out as the page is
         "--no-sandbox",  # the page is our own, and containers seldom allow the sandbox's namespaces
         "--disable-gpu",
         "--disable-dev-shm-usage",

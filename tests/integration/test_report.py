@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +198,50 @@ def test_nothing_runs_over_the_edge(chromium: Browser, report: str, tmp_path: Pa
     )
     assert over == []
     assert chromium.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_bars_are_as_long_as_layers_are_large(chromium: Browser, report: str) -> None:
+    strips: list[list[tuple[str, float, float]]] = chromium.run(
+        "return Array.from(document.querySelector('.strips').querySelectorAll('svg'), svg => {"
+        "  const whole = svg.getBoundingClientRect();"
+        "  return Array.from(svg.querySelectorAll('rect'), rect => {"
+        "    const part = rect.getBoundingClientRect();"
+        "    return [rect.className.baseVal, (part.x - whole.x) / whole.width, part.width / whole.width]})})"
+    )
+    train = next(one for one in sample.pipeline() if one.name == "train")
+    assert train.comparison
+    pairs = train.comparison.layers
+    sides = [[pair.size_a or 0 for pair in pairs], [pair.size_b or 0 for pair in pairs]]
+    full = max(map(sum, sides))
+    assert len(strips) == 2
+    for strip, sizes, own in zip(strips, sides, ("in-a", "in-b"), strict=True):
+        assert [kind for kind, _, _ in strip] == ["shared" if pair.shared else own for pair in pairs]
+        end = 0.0
+        for (_, start, length), size in zip(strip, sizes, strict=True):
+            assert start == pytest.approx(end, abs=0.001)
+            assert length == pytest.approx(size / full, abs=0.01)
+            assert length > 0.004  # a layer of a few bytes is seen
+            end = start + length
+        assert end == pytest.approx(1, abs=0.001)
+
+
+def test_a_picture_in_both_schemes(chromium: Browser, report: str, tmp_path: Path) -> None:
+    """RBUILD_PICTURE=docs/report.png writes the one of the documentation."""
+    pictures = []
+    chromium.resize(1100)
+    for scheme in ("light", "dark"):
+        chromium.prefer(scheme)
+        chromium.screenshot(tmp_path / "page.png", whole=True)
+        pictures.append((tmp_path / "page.png").read_bytes())
+    light, dark = pictures
+    for one in pictures:
+        assert one.startswith(b"\x89PNG\r\n")
+        width, height = struct.unpack(">II", one[16:24])
+        page_of = "const page = document.documentElement; return [page.scrollWidth, page.scrollHeight]"
+        assert [width, height] == chromium.run(page_of)
+    assert light != dark
+    if kept := os.environ.get("RBUILD_PICTURE"):
+        Path(kept).write_bytes(light)
 
 
 def test_paper_shows_what_is_folded(chromium: Browser, report: str) -> None:
