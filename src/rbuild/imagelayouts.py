@@ -64,10 +64,14 @@ def read_layout(files: Files, *, tag: str | None, digest: Digest | None, platfor
         with at(where):
             digest = _only(tagged(read_list(data), tag), files)
     data = _blob(files, digest, _MAX_JSON)
-    refuse_list(data, f"oci:{files.path}", platform)
-    manifest = manifest_of(f"oci:{files.path}", data)
+    name = f"oci:{files.path}"
+    try:
+        manifest = manifest_of(name, data)
+    except RbuildError:
+        refuse_list(data, name, platform)
+        raise
     config = _blob(files, manifest.config.digest, _MAX_JSON)
-    config_of(f"oci:{files.path}", config, manifest)
+    config_of(name, config, manifest)
     return StoredImage(manifest=data, config=config, open_layer=partial(_open_blob, files, manifest))
 
 
